@@ -1,0 +1,39 @@
+"""Every public module in this folder is one architecture; its file name is its name."""
+
+import importlib
+import pkgutil
+from dataclasses import replace
+from types import ModuleType
+
+from archs._spine import LanguageModel
+
+
+def names() -> list[str]:
+    """The architectures at hand: one for each file whose name has no leading underscore."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(arch: str) -> ModuleType:
+    """The architecture's file. Raises ValueError, naming those there are, if it is unknown."""
+    if arch not in names():
+        raise ValueError(f"no architecture {arch!r}; archs/ holds {', '.join(names())}")
+    return importlib.import_module(f"archs.{arch}")
+
+
+def build(
+    arch: str, size: str, *, max_len: int | None = None, vocab_size: int | None = None
+) -> LanguageModel:
+    """The model `arch` at `size`, on the default device in the default dtype, with fresh weights.
+
+    `max_len` resizes a learned position table; an architecture without one ignores it.
+    Raises ValueError if the architecture or the size is unknown.
+    """
+    module = load(arch)
+    if size not in module.SIZES:
+        raise ValueError(f"{arch} has no size {size!r}; it has {', '.join(module.SIZES)}")
+    config = module.SIZES[size]
+    if vocab_size is not None:
+        config = replace(config, vocab_size=vocab_size)
+    if max_len is not None and config.max_len is not None:
+        config = replace(config, max_len=max_len)
+    return LanguageModel(config, module.Block)

@@ -1,0 +1,112 @@
+"""Causal softmax attention, and the key/value cache it keeps of everything it has read.
+
+The cache's position may be a CPU tensor, whose value shapes the call (the cheapest in eager mode,
+and never a device synchronization), or a device tensor, for which decode has one static shape over
+the whole cache, so that it can be captured in a CUDA graph.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Cache(NamedTuple):
+    k_BJSK: Tensor
+    v_BJSK: Tensor
+    position: Tensor  # int64, tokens already read; rows past it are not yet written
+
+
+def empty_cache(like: Tensor, batch: int, n_kv_head: int, max_len: int, d_head: int) -> Cache:
+    k_BJSK = like.new_zeros(batch, n_kv_head, max_len, d_head)
+    return Cache(k_BJSK, torch.zeros_like(k_BJSK), torch.zeros((), dtype=torch.int64, device="cpu"))
+
+
+@lru_cache(maxsize=8)
+def _rope_table(length: int, d_head: int, theta: float, device: torch.device) -> Tensor:
+    """(length, d_head / 2) complex rotations as cos and sin, (2, length, d_head / 2)."""
+    exponent = torch.arange(0, d_head, 2, dtype=torch.float32, device=device) / d_head
+    angle = torch.arange(length, dtype=torch.float32, device=device)[:, None] * theta**-exponent
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def _rows(length: int) -> int:
+    """The next power of two: one table serves all layers and a range of lengths."""
+    return 1 << (length - 1).bit_length()
+
+
+def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor:
+    """Rotate each pair (k, k + K/2) by an angle that grows with the token's place in the sequence.
+
+    Su et al., RoFormer  https://arxiv.org/abs/2104.09864, in Llama's pairing. The call's tokens
+    stand after those in the cache.
+    """
+    T, K = x_BHTK.shape[2:]
+    if cache is None or cache.position.device.type == "cpu":
+        start = 0 if cache is None else int(cache.position)
+        table = _rope_table(_rows(start + T), K, theta, x_BHTK.device)[:, start : start + T]
+    else:
+        table = _rope_table(_rows(cache.k_BJSK.shape[2]), K, theta, x_BHTK.device)
+        table = table[:, cache.position + torch.arange(T, device=x_BHTK.device)]
+    cos, sin = table.to(x_BHTK.dtype)
+    low, high = x_BHTK.chunk(2, dim=-1)
+    return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
+
+
+def _scaled_dot_product(q_BHTK: Tensor, k_BJSK: Tensor, v_BJSK: Tensor, **mask) -> Tensor:
+    if q_BHTK.shape[1] == k_BJSK.shape[1]:
+        return F.scaled_dot_product_attention(q_BHTK, k_BJSK, v_BJSK, **mask)
+    if q_BHTK.shape[2] == 1:
+        # the queries that share a key/value head become its rows: nothing is copied
+        q_BJGK = q_BHTK.view(len(q_BHTK), k_BJSK.shape[1], -1, q_BHTK.shape[-1])
+        return F.scaled_dot_product_attention(q_BJGK, k_BJSK, v_BJSK, **mask).view_as(q_BHTK)
+    return F.scaled_dot_product_attention(q_BHTK, k_BJSK, v_BJSK, enable_gqa=True, **mask)
+
+
+def attention(
+    q_BHTK: Tensor, k_BJTK: Tensor, v_BJTK: Tensor, cache: Cache | None
+) -> tuple[Tensor, Cache | None]:
+    """Each token attends to itself and all before it, this call's and the cache's.
+
+    Raises ValueError if the cache has no room for the call.
+    """
+    if cache is None:
+        return _scaled_dot_product(q_BHTK, k_BJTK, v_BJTK, is_causal=True), None
+    T, S = q_BHTK.shape[2], cache.k_BJSK.shape[2]
+    if cache.position.device.type != "cpu" and T == 1:
+        return _static_decode(q_BHTK, k_BJTK, v_BJTK, cache)
+
+    start = int(cache.position)
+    end = start + T
+    if end > S:
+        raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")
+    cache.k_BJSK[:, :, start:end] = k_BJTK
+    cache.v_BJSK[:, :, start:end] = v_BJTK
+    k_BJSK, v_BJSK = cache.k_BJSK[:, :, :end], cache.v_BJSK[:, :, :end]
+    if start == 0:
+        mask = {"is_causal": True}
+    elif T == 1:
+        mask = {}
+    else:
+        seen = torch.ones(T, end, dtype=torch.bool, device=q_BHTK.device).tril_(start)
+        mask = {"attn_mask": seen}
+    y_BHTK = _scaled_dot_product(q_BHTK, k_BJSK, v_BJSK, **mask)
+    return y_BHTK, cache._replace(position=cache.position + T)
+
+
+def _static_decode(
+    q_BH1K: Tensor, k_BJ1K: Tensor, v_BJ1K: Tensor, cache: Cache
+) -> tuple[Tensor, Cache]:
+    row = cache.position.view(1)
+    cache.k_BJSK.index_copy_(2, row, k_BJ1K.to(cache.k_BJSK.dtype))
+    cache.v_BJSK.index_copy_(2, row, v_BJ1K.to(cache.v_BJSK.dtype))
+    seen_S = torch.arange(cache.k_BJSK.shape[2], device=row.device) <= row
+    y_BH1K = _scaled_dot_product(q_BH1K, cache.k_BJSK, cache.v_BJSK, attn_mask=seen_S[None])
+    return y_BH1K, cache._replace(position=cache.position + 1)
+
+
+def attention_flops(n_head: int, d_head: int, tokens: int, past: int) -> float:
+    """Forward FLOPs a token of QKᵀ and PV: two products over the mean number of tokens seen."""
+    return 4 * n_head * d_head * (past + (tokens + 1) / 2)

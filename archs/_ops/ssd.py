@@ -1,0 +1,76 @@
+"""Mamba-2's recurrence: one decay a head, so that a chunk of time becomes matrix products.
+
+    h_t = exp(dt_t a) h_{t-1} + dt_t x_t ⊗ b_t        y_t = h_t c_t
+
+Dao & Gu, Transformers are SSMs, section 6  https://arxiv.org/abs/2405.21060
+Within a chunk of Q tokens the output is attention-like, (C Bᵀ ∘ decay) X; between chunks one state
+(N, K) a head is carried. Work is linear in T.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def chunk_length(d_state: int, d_head: int) -> int:
+    """Q, fastest of the powers of two on CPU: more costs Q² scores, fewer cost more (N, K) states."""
+    return 32 if d_state * d_head < 2048 else 64
+
+
+def _decay_between(log_decay: Tensor) -> Tensor:
+    """exp of the sum of log decays over (s, t], for s <= t; 0 above the diagonal.
+
+    `log_decay` (..., Q) is cumulative; the result is (..., Q, Q).
+    """
+    Q = log_decay.shape[-1]
+    ahead = torch.ones(Q, Q, dtype=torch.bool, device=log_decay.device).triu_(1)
+    between = log_decay[..., :, None] - log_decay[..., None, :]
+    return between.masked_fill(ahead, -torch.inf).exp()
+
+
+def ssd(
+    x_BTHK: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTN: Tensor, c_BTN: Tensor, state_BNHK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """y (B, T, H, K) and the state after the last token; one group of B and C for all heads."""
+    B, T, H, K = x_BTHK.shape
+    if T == 1:
+        decay_BH = torch.exp(dt_BTH[:, 0] * a_H)
+        dtx_BHK = dt_BTH[:, 0, :, None] * x_BTHK[:, 0]
+        state_BNHK = decay_BH[:, None, :, None] * state_BNHK
+        state_BNHK = state_BNHK + b_BTN[:, 0, :, None, None] * dtx_BHK[:, None]
+        y_B1HK = (c_BTN @ state_BNHK.flatten(2)).view(B, 1, H, K)
+        return y_B1HK, state_BNHK
+
+    Q = min(chunk_length(b_BTN.shape[-1], K), T)
+    if pad := -T % Q:
+        # dt = 0 neither decays the state nor adds to it
+        x_BTHK = F.pad(x_BTHK, (0, 0, 0, 0, 0, pad))
+        dt_BTH, b_BTN, c_BTN = (F.pad(v, (0, 0, 0, pad)) for v in (dt_BTH, b_BTN, c_BTN))
+    chunks = x_BTHK.shape[1] // Q  # axis C below; Q tokens each
+    dt_BCHQ = dt_BTH.view(B, chunks, Q, H).mT
+    dtx_BCHQK = (x_BTHK * dt_BTH[..., None]).view(B, chunks, Q, H, K).transpose(2, 3)
+    b_BCQN, c_BCQN = (v.view(B, chunks, Q, -1) for v in (b_BTN, c_BTN))
+    log_decay_BCHQ = (dt_BCHQ * a_H[:, None]).cumsum(-1)
+
+    # 1. within each chunk
+    scores_BCQQ = c_BCQN @ b_BCQN.mT
+    y_BCHQK = (scores_BCQQ[:, :, None] * _decay_between(log_decay_BCHQ)) @ dtx_BCHQK
+
+    # 2. what each chunk adds to the state by its end
+    to_end_BCHQ = (log_decay_BCHQ[..., -1:] - log_decay_BCHQ).exp()
+    decayed_BCQE = (dtx_BCHQK * to_end_BCHQ[..., None]).transpose(2, 3).flatten(3)
+    added_BCNE = b_BCQN.mT @ decayed_BCQE
+
+    # 3. the state each chunk starts from. unbind, not indexing: the backward of every [:, i]
+    #    would allocate zeros the size of the whole
+    whole_BC1E = log_decay_BCHQ[..., -1].exp().repeat_interleave(K, dim=-1)[:, :, None]
+    state_BNE, starts = state_BNHK.flatten(2), []
+    for added_BNE, whole_B1E in zip(added_BCNE.unbind(1), whole_BC1E.unbind(1), strict=True):
+        starts.append(state_BNE)
+        state_BNE = torch.addcmul(added_BNE, whole_B1E, state_BNE)
+
+    # 4. what it contributes to every output of the chunk
+    carried_BCQHK = (c_BCQN @ torch.stack(starts, 1)).view(B, chunks, Q, H, K)
+    y_BCHQK = y_BCHQK + carried_BCQHK.transpose(2, 3) * log_decay_BCHQ.exp()[..., None]
+    y_BTHK = y_BCHQK.transpose(2, 3).reshape(B, -1, H, K)[:, :T]
+    return y_BTHK, state_BNE.view(B, -1, H, K)

@@ -1,0 +1,92 @@
+"""GPT-2: every token attends to all before it; places are learned, LayerNorm and GELU throughout.
+
+    x += W_o softmax(q kᵀ / √K) v        x += W_2 GELU(W_1 x)
+
+Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archs import _spine
+from archs._ops.attention import Cache as State
+from archs._ops.attention import attention, attention_flops, empty_cache
+from archs._sizes import Matched
+
+LayerNorm = partial(nn.LayerNorm, eps=_spine.EPS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(_spine.Config):
+    n_head: int
+    d_mlp: int
+    max_len: int = 1024
+
+
+class Block(_spine.Block):
+    final_norm = LayerNorm
+
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__(config, layer)
+        self.n_head, self.d_head = config.n_head, config.d_model // config.n_head
+        if layer == 0:
+            # the residual stack starts with the tokens' places
+            self.positions = nn.Embedding(config.max_len, config.d_model)
+            nn.init.normal_(self.positions.weight, std=0.01)
+        else:
+            self.positions = None
+        self.mix_norm = LayerNorm(config.d_model)
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
+        self.out = nn.Linear(config.d_model, config.d_model)
+        self.mlp_norm = LayerNorm(config.d_model)
+        self.up = nn.Linear(config.d_model, config.d_mlp)
+        self.down = nn.Linear(config.d_mlp, config.d_model)
+        for linear in (self.qkv, self.out, self.up, self.down):
+            nn.init.zeros_(linear.bias)
+
+    def init_state(self, batch: int, max_len: int) -> State:
+        return empty_cache(self.out.weight, batch, self.n_head, max_len, self.d_head)
+
+    def place(self, x_BTD: Tensor, state: State | None) -> Tensor:
+        T, rows = x_BTD.shape[1], len(self.positions.weight)
+        if state is not None and state.position.device.type != "cpu":
+            return x_BTD + self.positions(state.position + torch.arange(T, device=x_BTD.device))
+        start = 0 if state is None else int(state.position)
+        if start + T > rows:
+            raise ValueError(
+                f"gpt2 has places for {rows} tokens and was given {start + T}; "
+                f"build it with max_len={start + T} or more"
+            )
+        return x_BTD + self.positions.weight[start : start + T]
+
+    def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
+        if self.positions is not None:
+            x_BTD = self.place(x_BTD, state)
+        B, T, D = x_BTD.shape
+        heads = self.qkv(self.mix_norm(x_BTD)).view(B, T, 3, self.n_head, self.d_head)
+        q_BHTK, k_BHTK, v_BHTK = heads.permute(2, 0, 3, 1, 4)
+        y_BHTK, state = attention(q_BHTK, k_BHTK, v_BHTK, state)
+        x_BTD = x_BTD + self.out(y_BHTK.transpose(1, 2).reshape(B, T, D))
+        hidden = F.gelu(self.up(self.mlp_norm(x_BTD)), approximate="tanh")
+        return x_BTD + self.down(hidden), state
+
+    def mixer_flops(self, tokens: int, past: int) -> float:
+        return attention_flops(self.n_head, self.d_head, tokens, past)
+
+
+def shapes(size):
+    """The yardstick itself: d_mlp = 4 d_model meets the budget exactly."""
+    yield lambda width: Config(
+        d_model=size.d_model,
+        n_layer=size.n_layer,
+        n_head=size.n_head,
+        vocab_size=size.vocab_size,
+        d_mlp=width,
+    )
+
+
+SIZES = Matched(Block, shapes)

@@ -1,0 +1,174 @@
+"""The machine under test: its clock, its memory's high-water mark, its fingerprint, its ceilings."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+CEILING_SAMPLES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What every Record of a run shares. Plain data, so that it travels to worker processes."""
+
+    device: str  # "cpu" or "cuda"
+    label: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    ceilings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def pick_device(asked: str | None) -> str:
+    """The device asked for, or the fastest there is. Raises ValueError if it is not there."""
+    have_cuda = torch.cuda.is_available()
+    if asked == "cuda" and not have_cuda:
+        raise ValueError("no CUDA device is available to torch here; use --device cpu")
+    return asked or ("cuda" if have_cuda else "cpu")
+
+
+def use_one_core() -> list[int]:
+    """Keep this process to one core and one thread; the other cores this machine lends us.
+
+    A CPU cell is timed on one thread: two threads that share a busy machine time the scheduler.
+    """
+    torch.set_num_threads(1)
+    if sys.platform != "linux":
+        return []
+    first, *others = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {first})
+    return others
+
+
+def clock() -> float:
+    """Seconds, read only once the device has caught up, so a step cannot end before its kernels."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def tensor_bytes(tree: object) -> int:
+    """Bytes kept alive by the tensors in `tree`; a view is charged for all that it views."""
+    buffers = [t.untyped_storage() for t in tree_leaves(tree) if isinstance(t, torch.Tensor)]
+    return sum({b.data_ptr(): b.nbytes() for b in buffers}.values())
+
+
+def peak_bytes(device: str, run: Callable[[], object]) -> tuple[int, str]:
+    """The most bytes of tensors alive at once while `run()` ran, and how that was seen.
+
+    On CUDA, the caching allocator's own peak. On CPU torch keeps no such figure, so the profiler's
+    trace of every allocation and release of torch's CPU allocator is added up. Both see the same
+    thing, the tensors and workspaces of torch, and not the interpreter.
+    """
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before, "cuda caching allocator"
+    with torch.autograd.profiler.profile(use_kineto=True, profile_memory=True) as trace:
+        run()
+    events = [e for e in trace.kineto_results.events() if e.name() == "[memory]"]
+    alive = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        alive += event.nbytes()
+        peak = max(peak, alive)
+    return peak, "torch cpu allocator trace"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a class for it; the CPU allocator raises a plain RuntimeError with this text."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def measure_ceilings(device: str, dtype: str) -> dict[str, dict[str, Any]]:
+    """The fastest this machine multiplies and copies: work done, and seconds, per sample."""
+    rows = 1024 if device == "cpu" else 8192
+    # zeros multiply faster than real numbers do
+    a, b = (torch.randn(rows, rows, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
+    source = torch.randn(2**25 if device == "cpu" else 2**30, device=device)
+    target = torch.empty_like(source)
+    runs: dict[str, tuple[int, Callable[[], object]]] = {
+        f"matmul-{dtype}": (2 * rows**3, lambda: torch.mm(a, b)),
+        "copy": (2 * source.nbytes, lambda: target.copy_(source)),
+    }
+    return {name: {"work": work, "samples_s": _samples(run)} for name, (work, run) in runs.items()}
+
+
+def _samples(run: Callable[[], object]) -> list[float]:
+    run()
+    times = []
+    for _ in range(CEILING_SAMPLES):
+        start = clock()
+        run()
+        times.append(clock() - start)
+    return times
+
+
+def environment(device: str, label: str | None) -> Environment:
+    machine = fingerprint(device)
+    return Environment(
+        device=device,
+        label=label or default_label(device, machine),
+        machine=machine,
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+        commit=commit(),
+    )
+
+
+def fingerprint(device: str) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "device": device,
+    }
+    if device == "cuda":
+        gpu = torch.cuda.get_device_properties(0)
+        about |= {
+            "gpu": gpu.name,
+            "gpu_memory_bytes": gpu.total_memory,
+            "gpu_processors": gpu.multi_processor_count,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    else:
+        about["threads"] = 1
+    return about
+
+
+def cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def default_label(device: str, machine: dict[str, Any]) -> str:
+    name = machine["gpu"] if device == "cuda" else f"cpu-{machine['cores']}-core-{machine['cpu']}"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def commit() -> str | None:
+    """The checkout's commit, "-dirty" where code differs from it; None outside a checkout."""
+    here = Path(__file__).parents[1]
+    asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None

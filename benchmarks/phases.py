@@ -1,0 +1,86 @@
+"""What one timed step is. Each phase sets up its inputs once and returns the step to time."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from archs import LanguageModel
+from results import Case
+
+ADAM = {"betas": (0.9, 0.95), "weight_decay": 0.1}
+DECODE_ROOM = 128  # tokens past seq_len that the cache holds; warm-up and timed steps fit in it
+
+Step = Callable[[], object]
+
+
+def max_len(case: Case) -> int:
+    """The longest sequence the case feeds its model."""
+    return case.seq_len + (DECODE_ROOM if case.phase == "decode" else 0)
+
+
+def precision(case: Case, device: str) -> AbstractContextManager[object]:
+    """Training keeps float32 weights and multiplies in the case's dtype."""
+    dtype = getattr(torch, case.dtype)
+    return torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def _tokens(case: Case, model: LanguageModel, length: int) -> Tensor:
+    weight = model.embed.weight
+    return torch.randint(len(weight), (case.batch, length), device=weight.device)
+
+
+def train(model: LanguageModel, case: Case) -> Step:
+    """Forward, backward and optimizer step on batch x seq_len random tokens; returns no state."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True, **ADAM)
+    text = _tokens(case, model, case.seq_len + 1)
+    device = text.device.type
+
+    def step() -> None:
+        with precision(case, device):
+            loss = model.nll(text[:, :-1], text[:, 1:]).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def prefill(model: LanguageModel, case: Case) -> Step:
+    """Read a seq_len prompt into fresh state and score its next token; returns the state."""
+    model.to(getattr(torch, case.dtype))
+    prompt = _tokens(case, model, case.seq_len)
+
+    @torch.inference_mode()
+    def step() -> object:
+        x_BTD, states = model(prompt, model.init_state(case.batch, case.seq_len))
+        model.logits(x_BTD[:, -1:])
+        return states
+
+    return step
+
+
+def decode(model: LanguageModel, case: Case) -> Step:
+    """One greedy token after a context of seq_len; returns the state."""
+    model.to(getattr(torch, case.dtype))
+    with torch.inference_mode():
+        states = model.init_state(case.batch, max_len(case))
+        _, states = model(_tokens(case, model, case.seq_len), states)
+    token_B1 = _tokens(case, model, 1)
+
+    @torch.inference_mode()
+    def step() -> object:
+        nonlocal states, token_B1
+        x_B1D, states = model(token_B1, states)
+        token_B1 = model.logits(x_B1D).argmax(dim=-1)
+        return states
+
+    return step
+
+
+PHASES: dict[str, Callable[[LanguageModel, Case], Step]] = {
+    "train": train,
+    "prefill": prefill,
+    "decode": decode,
+}

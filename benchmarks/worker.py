@@ -1,0 +1,96 @@
+"""Training on the cores that timing leaves free: one process a core, one case at a time.
+
+`python -m benchmarks.worker CORE` reads a job a line and answers with a line when its Record is
+saved. It ends when its input does, so a killed sweep leaves no orphan past its running case, and
+that case's Record is still saved whole.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks import corpus, harness
+from benchmarks.machine import Environment
+from results import Case
+
+
+class TrainingPool:
+    """Quality cases run here while the main process times the others on a core of its own."""
+
+    def __init__(self, cores: Sequence[int], env: Environment, root: Path) -> None:
+        self.env, self.root = env, root
+        self.idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        self.threads = ThreadPoolExecutor(len(cores))
+        self.workers = [self._start(core) for core in cores]
+        for worker in self.workers:
+            self.idle.put(worker)
+
+    def _start(self, core: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", str(core)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def submit(self, case: Case, sources: Sequence[str], limit_s: float) -> Future[None]:
+        """Done once the Record is saved. `cancel()` succeeds only if no worker has begun it."""
+        job = {
+            "case": asdict(case),
+            "env": asdict(self.env),
+            "root": str(self.root),
+            "corpus": list(sources),
+            "limit_s": limit_s,
+        }
+        return self.threads.submit(self._run, job, case)
+
+    def _run(self, job: dict[str, object], case: Case) -> None:
+        worker = self.idle.get()
+        assert worker.stdin is not None and worker.stdout is not None
+        try:
+            worker.stdin.write(json.dumps(job) + "\n")
+            answer = worker.stdout.readline().strip()
+        except BrokenPipeError:
+            answer = ""
+        if answer != str(case):
+            # the worker's own traceback is on stderr
+            raise RuntimeError(f"{case}: its training process ended with {worker.wait()}")
+        self.idle.put(worker)
+
+    def close(self) -> None:
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {int(sys.argv[1])})
+    for line in sys.stdin:
+        job = json.loads(line)
+        case = Case(**job["case"])
+        record = harness.measure(
+            case,
+            Environment(**job["env"]),
+            corpus=corpus.load(job["corpus"]),
+            limit_s=job["limit_s"],
+        )
+        record.save(Path(job["root"]))
+        print(case, flush=True)
+
+
+if __name__ == "__main__":
+    main()
