@@ -126,7 +126,7 @@ def measure(
     except RuntimeError as error:
         if not machine.is_out_of_memory(error):
             raise
-        status, reason = "oom", str(error).splitlines()[0]
+        status, reason = "oom", str(error).partition("\n")[0] or "out of memory"
     return record(case, env, status=status, reason=reason, **model_facts(case), **seen)
 
 

@@ -60,7 +60,8 @@ def clock() -> float:
 def tensor_bytes(tree: object) -> int:
     """Bytes kept alive by the tensors in `tree`; a view is charged for all that it views."""
     buffers = [t.untyped_storage() for t in tree_leaves(tree) if isinstance(t, torch.Tensor)]
-    return sum({b.data_ptr(): b.nbytes() for b in buffers}.values())
+    # by identity, not address: on the meta device every address is 0
+    return sum({b._cdata: b.nbytes() for b in buffers}.values())
 
 
 def peak_bytes(device: str, run: Callable[[], object]) -> tuple[int, str]:

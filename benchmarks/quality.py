@@ -96,8 +96,8 @@ def windows(text: Tensor, starts: Tensor, length: int, device: str) -> Tensor:
 
 
 def position_edges(context: int) -> tuple[int, ...]:
-    """1, 2, 4, … : the first edge of each bin of tokens read before the target is predicted."""
-    return tuple(2**i for i in range(context.bit_length()) if 2**i <= context)
+    """1, 2, 4, … below `context`: how many tokens each bin's first target was predicted from."""
+    return tuple(2**i for i in range(max(1, (context - 1).bit_length())))
 
 
 @torch.inference_mode()
@@ -112,7 +112,6 @@ def evaluate(
 ) -> Evaluation:
     """Loss on the first `targets` targets of `text` (fewer, if it is short), in disjoint windows.
 
-    Every context divides the same targets, so two contexts differ only in what was read before.
     Raises ValueError if the text is shorter than one window.
     """
     count = min(targets, len(text) - 1) // context
@@ -148,9 +147,11 @@ def evaluations(
     """
     table = model.config.max_len
     contexts = [round(case.seq_len * c) for c in CONTEXTS]
-    contexts = [c for c in contexts if c >= 1 and (table is None or c <= table)]
+    contexts = [c for c in contexts if 1 <= c < len(corpus.test)]
+    # whole windows of the longest, so that every context and architecture has the same targets
+    targets = min(TEST_TOKENS, len(corpus.test) - 1) // contexts[-1] * contexts[-1]
     asked = [("valid", corpus.valid, case.seq_len, VALID_TOKENS)]
-    asked += [("test", corpus.test, c, TEST_TOKENS) for c in contexts if c < len(corpus.test)]
+    asked += [("test", corpus.test, c, targets) for c in contexts if table is None or c <= table]
     return tuple(
         evaluate(model, text, split, context, targets, device, case)
         for split, text, context, targets in asked

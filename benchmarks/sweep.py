@@ -88,6 +88,18 @@ def _known(flag: str, values: Iterable[str], have: Iterable[str]) -> None:
             raise ValueError(f"{flag}: there is no {value!r}; there are {', '.join(have)}")
 
 
+def check(options: Any) -> None:
+    """Raises ValueError on an unknown name or an impossible number."""
+    _known("--phase", options.phase or (), PHASES)
+    _known("--arch", options.arch or (), archs.names())
+    for arch in options.arch or archs.names():
+        _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
+    _positive("--seq-len", options.seq_len or ())
+    _positive("--batch", [options.batch])
+    _positive("--tokens", [options.tokens])
+    _positive("--lr", options.lr or ())
+
+
 def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
     """The Cases that `options`, a namespace of OPTIONS, asks for, in the order to run them.
 
@@ -95,17 +107,10 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
     within a length the order is shuffled, so that drift does not line up with names. Quality comes
     last. Raises ValueError on an unknown name or an impossible number.
     """
+    check(options)
     default = DEFAULTS[device]
-    _known("--phase", options.phase or (), PHASES)
-    _known("--arch", options.arch or (), archs.names())
-    _positive("--seq-len", options.seq_len or ())
-    _positive("--batch", [options.batch])
-    _positive("--tokens", [options.tokens])
-    _positive("--lr", options.lr or ())
     phases: list[Phase] = options.phase or list(PHASES)
     names = [(a, s) for a in options.arch or archs.names() for s in options.size or [default.size]]
-    for arch, size in names:
-        _known(f"--size of {arch}", [size], archs.load(arch).SIZES)
     asked: list[Case] = []
     for seed in options.seed or [0]:
         for arch, size in names:

@@ -25,8 +25,9 @@ def empty_cache(like: Tensor, batch: int, n_kv_head: int, max_len: int, d_head: 
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a table first made while decoding may later be trained through
 def _rope_table(length: int, d_head: int, theta: float, device: torch.device) -> Tensor:
-    """(length, d_head / 2) complex rotations as cos and sin, (2, length, d_head / 2)."""
+    """The cosines and sines of every place's angles, (2, length, d_head / 2)."""
     exponent = torch.arange(0, d_head, 2, dtype=torch.float32, device=device) / d_head
     angle = torch.arange(length, dtype=torch.float32, device=device)[:, None] * theta**-exponent
     return torch.stack([angle.cos(), angle.sin()])

@@ -91,7 +91,9 @@ def elman(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
     u = F.linear(x_BTD, weight_ih, bias_ih + bias_hh)
     if x_BTD.shape[1] == 1:
         return torch.tanh(u + F.linear(h_BE, weight_hh)[:, None])
-    return _Elman.apply(u.transpose(0, 1).contiguous(), weight_hh, h_BE).transpose(0, 1)
+    u = u.transpose(0, 1).to(weight_hh.dtype).contiguous()
+    with torch.autocast("cpu", enabled=False):  # the loop keeps its weights' precision
+        return _Elman.apply(u, weight_hh, h_BE).transpose(0, 1)
 
 
 def gru(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
@@ -101,8 +103,9 @@ def gru(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     if x_BTD.shape[1] == 1:
         return torch.gru_cell(x_BTD[:, 0], h_BE, *weights)[:, None]
-    u = F.linear(x_BTD, weight_ih, bias_ih).transpose(0, 1).contiguous()
-    return _GRU.apply(u, weight_hh, bias_hh, h_BE).transpose(0, 1)
+    u = F.linear(x_BTD, weight_ih, bias_ih).transpose(0, 1).to(weight_hh.dtype).contiguous()
+    with torch.autocast("cpu", enabled=False):  # the loop keeps its weights' precision
+        return _GRU.apply(u, weight_hh, bias_hh, h_BE).transpose(0, 1)
 
 
 def lstm(x_BTD: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor) -> tuple[Tensor, Tensor]:

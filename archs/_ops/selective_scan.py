@@ -84,5 +84,6 @@ def selective_scan(
         return c_BTN @ state_BNE, state_BNE
     time_major = [v.transpose(0, 1).contiguous() for v in (x_BTE, dt_BTE, b_BTN, c_BTN)]
     x, dt, b, c = time_major
-    y, state_BNE = SelectiveScan.apply(x, dt, a_EN.T.contiguous(), b, c, state_BNE)
+    with torch.autocast(x.device.type, enabled=False):  # the scan keeps its inputs' precision
+        y, state_BNE = SelectiveScan.apply(x, dt, a_EN.T.contiguous(), b, c, state_BNE)
     return y.transpose(0, 1), state_BNE

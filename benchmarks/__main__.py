@@ -1,0 +1,90 @@
+"""`python -m benchmarks list [--sizes]`: what `pytest benchmarks` would run, and on what sizes."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import archs
+import results
+from archs._sizes import NAMED
+from benchmarks import corpus, machine, sweep
+from results.schema import record_path
+
+STATE_LENGTHS = (1024, 8192, 65_536)
+FLOPS_LENGTH = 1024
+
+
+def plan(options: argparse.Namespace) -> None:
+    """Every case in the order it would run, those already measured marked."""
+    device = machine.pick_device(options.device)
+    name = corpus.load(options.corpus).name
+    label = machine.environment(device, options.label).label
+    cases = sweep.cases(options, device, name)
+    have = [record_path(case, label, options.results).exists() for case in cases]
+    for case, measured in zip(cases, have, strict=True):
+        print(f"{'had ' if measured else 'todo'} {case}")
+    print(f"{len(cases)} cases for {options.results / label}: {sum(have)} measured already")
+
+
+def sizes(options: argparse.Namespace) -> None:
+    """Parameters, compute and state of every architecture at every size."""
+    dtype = getattr(torch, options.dtype or "float32")
+    for size in options.size or NAMED:
+        table = Table(title=f"{size}: d_model {NAMED[size].d_model}", title_justify="left")
+        table.add_column("architecture")
+        for heading in ("layers", "parameters", "non-embedding", "off GPT-2's", "FLOPs/token"):
+            table.add_column(heading, justify="right")
+        for length in STATE_LENGTHS:
+            table.add_column(f"state at {length:,}", justify="right")
+        for arch in options.arch or archs.names():
+            table.add_row(*_row(arch, size, dtype))
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
+    print(
+        f"parameters include the tied embedding; FLOPs are forward, mean over {FLOPS_LENGTH:,} "
+        f"tokens; state is bytes a sequence in {options.dtype or 'float32'}"
+    )
+
+
+def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
+    with torch.device("meta"):
+        model = archs.build(arch, size, max_len=max(STATE_LENGTHS)).to(dtype)
+        states = [machine.tensor_bytes(model.init_state(1, length)) for length in STATE_LENGTHS]
+    embeddings = model.embed.weight.numel()
+    total = sum(p.numel() for p in model.parameters()) - (model.embedding_params() - embeddings)
+    flops = model.forward_flops(FLOPS_LENGTH)
+    return [
+        arch,
+        f"{model.config.n_layer}",
+        f"{total:,}",
+        f"{total - embeddings:,}",
+        f"{(total - embeddings) / NAMED[size].budget - 1:+.2%}",
+        "unknown" if flops is None else f"{flops:,}",
+        *[f"{state:,}" for state in states],
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="what would run")
+    listing.add_argument("--sizes", action="store_true", help="what each size preset is instead")
+    listing.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
+    for flag, keywords in sweep.OPTIONS:
+        listing.add_argument(flag, **keywords)
+    options: Any = parser.parse_args(arguments)
+    try:
+        sweep.check(options)
+        (sizes if options.sizes else plan)(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

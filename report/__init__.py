@@ -1,0 +1,1 @@
+"""What do the observations mean? Reads results/, does all arithmetic, draws; never measures."""

@@ -1,0 +1,67 @@
+"""`python -m report build`: the figures, the tables and one page, from what results/ holds."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+import results
+from report.build import sections, write
+from report.page import render
+from report.terminal import table
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="write the figures, tables and index.html")
+    build.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
+    build.add_argument("--out", type=Path, default=Path("report-out"), help="folder to write")
+    build.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
+    return parser.parse_args(argv)
+
+
+def _complain(sentence: str) -> None:
+    print(f"report: {sentence}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: all is well; 1: something could not be read or written; 2: asked for what is not there."""
+    given = _arguments(argv)
+    root, out = given.results.resolve(), given.out.resolve()
+    if not root.is_dir():
+        _complain(f"{given.results} is not a folder of results")
+        return 2
+    if root == out or root in out.parents:
+        _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
+        return 2
+    try:
+        loaded = results.load(given.labels or None, root)
+    except ValueError as error:
+        _complain(str(error))
+        return 2
+    for sentence in loaded.unreadable:
+        _complain(sentence)
+    if not loaded.records:
+        _complain(f"no readable Record in {given.results}; `pytest benchmarks` measures some")
+        return 1
+    parts = list(sections(loaded.records))
+    try:
+        paths = write(loaded.records, parts, out)
+        page = out / "index.html"
+        page.write_text(render(parts, loaded.unreadable))
+    except OSError as error:
+        _complain(f"cannot write the report to {given.out}: {error}")
+        return 1
+    for part in parts:
+        Console().print(table(part))
+    for path in [*paths, page]:
+        if path.suffix in (".png", ".md", ".html"):
+            print(path)
+    return 1 if loaded.unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What each architecture costs as the sequence grows, and where it stops fitting."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from report.choice import one_batch_per_length
+from report.compare import FAILURES
+from report.metrics import METRICS, Metric
+from report.plots.drawing import Drawing
+from report.plots.lines import arrange, head, legend, lines
+from report.plots.style import GREY, INK, Style, length_axis, measure_axis, new_figure, paper
+from report.plots.words import batches, listed, named
+from report.table import of_metric
+
+PANELS = (
+    (METRICS["train_throughput"], "train"),
+    (METRICS["prefill_throughput"], "prefill"),
+    (METRICS["decode_latency"], "decode"),
+    (METRICS["peak_memory"], "train"),
+    (METRICS["state"], "decode"),
+)
+CAPTION = (
+    "Both axes are logarithmic. Bars hold the middle half of the timed steps. A cross on a grey "
+    "wall is the first length at which an architecture ran out of memory (OOM), time (timeout) or "
+    "failed; the dotted way to it is not measured."
+)
+
+
+def walls(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first row of each architecture that is not ok."""
+    failed = rows[rows["value"].isna()].sort_values("seq_len")
+    return failed.groupby("arch", as_index=False).first()
+
+
+def _draw_walls(axes: Axes, rows: pd.DataFrame, looks: dict[str, Style]) -> None:
+    failed = walls(rows)
+    for length in sorted(set(failed["seq_len"])):
+        hit = failed[failed["seq_len"] == length]
+        axes.axvline(length, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        said = [
+            f"{FAILURES[str(status)]}: {named(sorted(same['arch']))}"
+            for status, same in hit.groupby("status")
+        ]
+        axes.annotate(
+            "\n".join(said),
+            (length, 1),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(4, -3),
+            textcoords="offset points",
+            rotation=90,
+            va="top",
+            fontsize=8.5,
+            color=INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+            zorder=6,
+        )
+        for arch in hit["arch"]:
+            line = rows[(rows["arch"] == arch) & (rows["seq_len"] < length)]
+            _end_at(axes, line.dropna(subset=["value"]), length, looks[arch].colour)
+
+
+def _end_at(axes: Axes, line: pd.DataFrame, length: int, colour: str) -> None:
+    """A cross where the line would have met the wall, had its last value lasted."""
+    if line.empty:
+        return
+    last = line.sort_values("seq_len").to_dict("records")[-1]
+    axes.plot([last["seq_len"], length], [last["value"]] * 2, ":", color=colour, linewidth=1.3)
+    axes.plot(length, last["value"], "x", color=colour, markersize=8, markeredgewidth=2.2)
+
+
+def _panel(
+    axes: Axes, rows: pd.DataFrame, metric: Metric, phase: str, looks: dict[str, Style]
+) -> None:
+    reached = rows.dropna(subset=["value"])
+    length_axis(axes, rows["seq_len"], room=1.45)
+    measure_axis(axes, "y", [*reached["low"], *reached["high"]], metric.unit, pad=0.08)
+    lines(axes, reached, "seq_len", "value", looks)
+    _draw_walls(axes, rows, looks)
+    what = "context length" if phase == "decode" else "sequence length"
+    axes.set_xlabel(f"{what} (tokens)")
+    unit = ", tokens/s" if metric.unit == "tokens/s" else ""
+    note = f"{phase} · {batches(rows)} · {rows['dtype'].iloc[0]} · {metric.better} is better"
+    head(axes, f"{metric.label}{unit}", note)
+
+
+@paper
+def draw(rows: pd.DataFrame, looks: dict[str, Style], stem: str, who: str) -> Drawing | None:
+    """A panel for each cost that was measured anywhere, and the legend in the next free cell."""
+    measured = [
+        (metric, phase, one_batch_per_length(of_metric(rows, metric.name, phase)))
+        for metric, phase in PANELS
+    ]
+    measured = [panel for panel in measured if panel[2]["value"].notna().any()]
+    if not measured:
+        return None
+    columns = min(3, len(measured) + 1)
+    deep = -(-(len(measured) + 1) // columns)
+    figure = new_figure(5.2 * columns, 4.5 * deep + 0.5)
+    title = "Cost against sequence length"
+    arrange(figure, f"{title} · {who}", "", columns)
+    for i, (metric, phase, panel) in enumerate(measured):
+        _panel(figure.add_subplot(deep, columns, i + 1), panel, metric, phase, looks)
+    data = pd.concat([panel for _, _, panel in measured], ignore_index=True)
+    names = sorted(set(data["arch"]))
+    legend(figure.add_subplot(deep, columns, len(measured) + 1), names, looks)
+    return Drawing(
+        stem=stem,
+        title=title,
+        caption=CAPTION,
+        alt=f"Throughput, latency, memory and state against length for {listed(names)}.",
+        figure=figure,
+        data=data.drop(columns=["corpus", "tokens", "lr", "lr_at_edge"]),
+    )

@@ -1,0 +1,84 @@
+"""All Records as one tidy table: a row for each architecture, setting and metric."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from report.choice import Chosen, best_learning_rates
+from report.metrics import METRICS, Metric
+from results import Record
+
+COLUMNS = [
+    "label",
+    "size",
+    "arch",
+    "phase",
+    "seq_len",
+    "batch",
+    "dtype",
+    "corpus",
+    "tokens",
+    "lr",
+    "lr_at_edge",
+    "seeds",
+    "metric",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "status",
+]
+
+
+def _but_seed(record: Record) -> tuple[Any, ...]:
+    case = record.case
+    run = (case.seq_len, case.batch, case.dtype, case.corpus or "", case.tokens or 0)
+    return record.label, case.size, case.arch, case.phase, *run
+
+
+def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
+    """The mean over seeds, and how far it reaches: over the seeds and their timed steps."""
+    values = [value for record in records if (value := metric.of(record)) is not None]
+    failed = [record.status for record in records if record.status != "ok"]
+    if not values and not failed:
+        return None
+    reaches = [spread for record in records if (spread := metric.spread(record)) is not None]
+    return {
+        "seeds": len(values),
+        "value": fmean(values) if values else None,
+        "low": min([*values, *(low for low, _ in reaches)], default=None),
+        "high": max([*values, *(high for _, high in reaches)], default=None),
+        "status": "ok" if values else failed[0],
+    }
+
+
+def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str, Any]]:
+    for key, group in groupby(sorted(records, key=_but_seed), key=_but_seed):
+        seeds = list(group)
+        picks = [chosen[id(record)] for record in seeds if id(record) in chosen]
+        shared = dict(zip(COLUMNS, key, strict=False))
+        shared["lr"] = ", ".join(sorted({f"{pick.record.case.lr or 0:g}" for pick in picks}))
+        shared["lr_at_edge"] = any(pick.at_edge for pick in picks)
+        for metric in METRICS.values():
+            if seeds[0].case.phase not in metric.phases:
+                continue
+            measured = _measured(metric, seeds)
+            if measured is not None:
+                yield {**shared, "metric": metric.name, "unit": metric.unit, **measured}
+
+
+def tidy(records: Iterable[Record]) -> pd.DataFrame:
+    """Every metric of every Record that counts; a quality run counts if validation chose it."""
+    records = list(records)
+    chosen = {id(pick.record): pick for pick in best_learning_rates(records)}
+    counted = [r for r in records if r.case.phase != "quality" or id(r) in chosen]
+    frame = pd.DataFrame(list(_rows(counted, chosen)), columns=COLUMNS)
+    return frame.astype({"value": float, "low": float, "high": float})
+
+
+def of_metric(rows: pd.DataFrame, metric: str, phase: str | None = None) -> pd.DataFrame:
+    picked = rows[rows["metric"] == metric]
+    return picked if phase is None else picked[picked["phase"] == phase]

@@ -1,0 +1,47 @@
+"""The report in one terminal window: quality, four costs, and who leads where."""
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from report.build import Section
+from report.choice import within
+from report.compare import QUALITY, trained_setting
+from report.summary import NOTHING, PanelCosts, cells, panel_costs
+from report.table import of_metric
+from report.units import show_length
+
+EXPLANATION = "below each cost: length × batch; *: on its Pareto frontier with perplexity"
+
+
+def _heading(costs: PanelCosts) -> str:
+    unit = "tok/s" if costs.panel.metric.unit == "tokens/s" else ""
+    where = f"{show_length(costs.setting.seq_len)} × {costs.setting.batch}"
+    return "\n".join(part for part in (costs.panel.short, unit, where) if part)
+
+
+def table(section: Section) -> Table:
+    """A line for each architecture, a star on each cost in which it is on the frontier."""
+    names = sorted(set(section.rows["arch"]))
+    trained = trained_setting(section.rows)
+    losses = of_metric(section.rows, QUALITY.name)
+    quality = cells(within(losses, trained), names) if trained else [NOTHING] * len(names)
+    costs = list(panel_costs(section.rows, section.found))
+    shown = Table(
+        title=Text(section.title, style="bold"),
+        caption=EXPLANATION if costs else None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    leaders = {comparison.panel.name: comparison.leaders for comparison in section.found}
+    shown.add_column("architecture", vertical="bottom", no_wrap=True)
+    for heading in ("test\nperplexity", *map(_heading, costs)):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for name, loss in zip(names, quality, strict=True):
+        marked = [
+            cost.cells[name] + (" *" if name in leaders.get(cost.panel.name, []) else "  ")
+            for cost in costs
+        ]
+        shown.add_row(*map(Text, (name, loss, *marked)))
+    return shown

@@ -1,0 +1,138 @@
+"""The harness on a CPU, with a stopwatch that lies still, and with faults put in."""
+
+import pytest
+import torch
+
+import archs
+from benchmarks import harness, machine, phases
+from benchmarks.machine import Environment
+from results import Case
+
+ENV = Environment(device="cpu", label="none", machine={}, versions={}, commit=None)
+
+
+def stopwatch(step, rounds):
+    step()
+    return (1.0, 2.0)
+
+
+def case(phase="prefill", arch="gru", seq_len=8, **changes):
+    return Case(phase=phase, arch=arch, size="100k", seq_len=seq_len, batch=2, **changes)
+
+
+def measure(asked, **changes):
+    return harness.measure(asked, ENV, stopwatch=stopwatch, **changes)
+
+
+def test_a_view_is_charged_for_its_whole_buffer():
+    whole = torch.zeros(8, 16)
+    assert machine.tensor_bytes([whole[-1], whole[0]]) == machine.tensor_bytes(whole) == 8 * 16 * 4
+    with torch.device("meta"):
+        assert machine.tensor_bytes([torch.zeros(4), torch.zeros(8)]) == 48
+
+
+def test_peak_is_the_most_alive_at_once():
+    """Two 4 MB tensors alive together, a third only after one is gone."""
+
+    def run():
+        first = torch.empty(2**20)
+        second = torch.empty(2**20)
+        del first
+        third = torch.empty(2**20)
+        return second, third
+
+    peak, method = machine.peak_bytes("cpu", run)
+    assert method == "torch cpu allocator trace"
+    assert 2 * 2**22 <= peak < 2 * 2**22 + 4096
+
+
+def test_peak_of_a_training_step_holds_weights_gradients_and_moments():
+    record = measure(case("train"))
+    assert record.peak_bytes > 4 * record.param_bytes
+
+
+@pytest.mark.parametrize("phase", ["train", "prefill", "decode"])
+def test_a_record_says_what_was_seen(phase):
+    record = measure(case(phase))
+    assert record.status == "ok" and record.reason is None
+    assert record.step_s == (1.0, 2.0)
+    assert record.params == 115_776 and record.embedding_params == 256 * 64
+    assert record.param_bytes == 4 * record.params
+    # two layers, batch 2, a float32 state of d_model 64
+    assert record.state_bytes == (None if phase == "train" else 2 * 2 * 64 * 4)
+
+
+def test_recurrent_state_does_not_grow_with_the_prompt_and_a_cache_does():
+    def state(arch, T):
+        return measure(case(arch=arch, seq_len=T)).state_bytes
+
+    assert state("gru", 8) == state("gru", 64)
+    # k and v, two layers, batch 2, two of four heads' width; and a position a layer
+    assert state("llama", 64) - state("llama", 8) == 2 * 2 * 2 * 32 * 4 * (64 - 8)
+
+
+def test_bfloat16_halves_what_inference_keeps_and_trains_on_float32_weights():
+    prefill, train = (measure(case(phase, dtype="bfloat16")) for phase in ("prefill", "train"))
+    assert 2 * prefill.param_bytes == train.param_bytes == 4 * train.params
+
+
+@pytest.mark.parametrize("arch", archs.names())
+def test_training_in_bfloat16_follows_float32(arch):
+    """The gradient of one autocast step against the float32 one: same length, same direction."""
+    grads = {}
+    for dtype in ("float32", "bfloat16"):
+        asked = case("train", arch=arch, seq_len=40, dtype=dtype)
+        model = harness.build(asked, "cpu")
+        tokens_BT = torch.randint(256, (2, 41), generator=torch.Generator().manual_seed(0))
+        with phases.precision(asked, "cpu"):
+            model.nll(tokens_BT[:, :-1], tokens_BT[:, 1:]).mean().backward()
+        grads[dtype] = torch.cat([p.grad.flatten() for p in model.parameters()])
+    exact, rounded = grads.values()
+    assert (rounded - exact).norm() / exact.norm() < 0.05
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, lambda: torch.empty(2**60)])
+def test_out_of_memory_is_a_record(monkeypatch, error):
+    def explode(model, case):
+        raised = error()
+        raise raised
+
+    monkeypatch.setitem(phases.PHASES, "prefill", explode)
+    record = measure(case())
+    assert record.status == "oom" and record.step_s == () and record.reason is not None
+    assert record.params == 115_776
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError, torch.AcceleratorError])
+def test_any_other_error_surfaces(monkeypatch, error):
+    def explode(model, case):
+        raise error("a bug")
+
+    monkeypatch.setitem(phases.PHASES, "prefill", explode)
+    with pytest.raises(error):
+        measure(case())
+
+
+def test_a_case_past_its_limit_is_a_record():
+    record = measure(case(), limit_s=0.0)
+    assert record.status == "timeout" and "not finished after 0 s" in record.reason
+
+
+def test_a_rate_falls_out_of_ceilings():
+    seen = machine.measure_ceilings("cpu", "float32")
+    assert seen.keys() == {"matmul-float32", "copy"}
+    assert all(s > 0 for ceiling in seen.values() for s in ceiling["samples_s"])
+    assert seen["matmul-float32"]["work"] == 2 * 1024**3
+
+
+def test_labels_are_folder_names():
+    label = machine.default_label("cpu", {"cores": 2, "cpu": "Intel(R) Xeon(R) @ 2.1GHz"})
+    assert label == "cpu-2-core-intel-r-xeon-r-2-1ghz"
+    assert machine.default_label("cuda", {"gpu": "NVIDIA H200"}) == "nvidia-h200"
+
+
+def test_cuda_asked_for_and_absent_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(ValueError, match="no CUDA device"):
+        machine.pick_device("cuda")
