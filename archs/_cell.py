@@ -1,4 +1,4 @@
-"""What `rnn`, `gru` and `lstm` share: torch's weight layout, its initialisation, and their sizes."""
+"""What `rnn`, `gru` and `lstm` share: torch's weight layout, initialisation, and sizes."""
 
 from dataclasses import dataclass
 

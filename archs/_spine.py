@@ -163,12 +163,12 @@ class LanguageModel(nn.Module):
         return F.cross_entropy(logits, targets_BT.flatten(), reduction="none").view_as(targets_BT)
 
     def embedding_params(self) -> int:
-        """Parameters that are looked up: tokens and learned positions. The tied head counts here."""
+        """Parameters that are looked up: tokens (the table is the head too), learned places."""
         tables = [m.weight for m in self.modules() if isinstance(m, nn.Embedding)]
         return sum(table.numel() for table in tables)
 
     def forward_flops(self, tokens: int, past: int = 0) -> int | None:
-        """Analytic forward FLOPs a token, head included, mean over a call of `tokens` after `past`."""
+        """Analytic forward FLOPs a token, head included, mean over `tokens` that follow `past`."""
         mixers = [block.mixer_flops(tokens, past) for block in self.blocks]
         if None in mixers:
             return None

@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 def init_dt_bias(width: int) -> Tensor:
-    """softplus⁻¹ of steps log-uniform in [0.001, 0.1], so that channels remember 10 to 1000 tokens."""
+    """softplus⁻¹ of steps log-uniform in [0.001, 0.1]: channels remember 10 to 1000 tokens."""
     dt = torch.exp(torch.rand(width) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
     return dt + torch.log(-torch.expm1(-dt))
 

@@ -1,5 +1,9 @@
 """Quality: train on real text to a token budget, then held-out loss at several context lengths."""
 
+from collections.abc import Callable
 
-def bench_quality(case, cell):
+from results import Case
+
+
+def bench_quality(case: Case, cell: Callable[[Case], None]) -> None:
     cell(case)

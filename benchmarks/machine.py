@@ -1,4 +1,4 @@
-"""The machine under test: its clock, its memory's high-water mark, its fingerprint, its ceilings."""
+"""The machine under test: its clock, its peak of memory, its fingerprint, its ceilings."""
 
 import os
 import platform

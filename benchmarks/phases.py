@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from archs import LanguageModel
 from results import Case
 
-ADAM = {"betas": (0.9, 0.95), "weight_decay": 0.1}
+ADAM: dict[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.1}
 DECODE_ROOM = 128  # tokens past seq_len that the cache holds; warm-up and timed steps fit in it
 
 Step = Callable[[], object]

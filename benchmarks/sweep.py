@@ -138,7 +138,7 @@ def _timed_cases(
 def _quality_cases(
     options: Any, default: Defaults, corpus: str, shared: dict[str, Any]
 ) -> list[Case]:
-    """One run an architecture: `--seq-len` names the timed lengths unless quality is all there is."""
+    """`--seq-len` and `--batch` are the timed phases' unless quality is all that is asked."""
     alone = options.phase == ["quality"]
     seq_lens = options.seq_len if alone and options.seq_len else [default.quality_seq_len]
     return [

@@ -1,4 +1,4 @@
-"""What was observed: one JSON file per Case, `results/<label>/<case>.json`, and the words to say it in."""
+"""What was observed, one JSON file a Case: `results/<label>/<case>.json`."""
 
 from results.schema import (
     ROOT,

@@ -163,7 +163,8 @@ def read(path: Path) -> Record:
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise UnreadableRecord(
-            f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); update seqfrontier"
+            f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); "
+            "update seqfrontier"
         )
     try:
         record: Record = _as(Record, raw)

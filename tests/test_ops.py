@@ -1,4 +1,4 @@
-"""Each op against the recurrence it stands for, written as the loop in its docstring, in float64."""
+"""Each op against the recurrence it stands for, written as a loop, in float64."""
 
 import pytest
 import torch

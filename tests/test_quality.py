@@ -143,7 +143,7 @@ def test_an_empty_or_missing_corpus_is_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(ValueError, match=r"empty\.txt holds 0 bytes; a corpus needs 4096"):
         corpus.load([str(tmp_path / "empty.txt")])
-    with pytest.raises(ValueError, match="cannot read the corpus.*No such file"):
+    with pytest.raises(ValueError, match=r"cannot read the corpus.*No such file"):
         corpus.load([str(tmp_path / "gone.txt")])
 
 

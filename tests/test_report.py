@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from report_records import ARCHS, held_out, machine, quality, record
 
 from report import losses, metrics
 from report.__main__ import main
@@ -21,6 +20,7 @@ from report.plots.style import styles, ticks
 from report.summary import markdown
 from report.table import of_metric, tidy
 from report.units import show, show_length
+from tests.report_records import ARCHS, held_out, machine, quality, record
 
 
 def saved(records, root: Path) -> Path:

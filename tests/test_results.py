@@ -112,5 +112,5 @@ def test_a_missing_field_is_named(tmp_path):
 
 def test_an_unknown_label_is_refused_by_name(tmp_path):
     RECORD.save(tmp_path)
-    with pytest.raises(ValueError, match="no results labelled 'bax'.*; it holds box"):
+    with pytest.raises(ValueError, match=r"no results labelled 'bax'.*; it holds box"):
         results.load(["bax"], tmp_path)

@@ -37,7 +37,7 @@ def test_room(path):
 
 
 def test_the_harness_knows_no_architecture():
-    """No name of one in a string of benchmarks/ or report/, so that a new file needs no edit there."""
+    """No name of one in a string of benchmarks/ or report/: a new file needs no edit there."""
     names = {p.stem for p in (ROOT / "archs").glob("[!_]*.py")}
     for path in FILES:
         if path.relative_to(ROOT).parts[0] not in ("benchmarks", "report"):

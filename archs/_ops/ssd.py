@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def chunk_length(d_state: int, d_head: int) -> int:
-    """Q, fastest of the powers of two on CPU: more costs Q² scores, fewer cost more (N, K) states."""
+    """Q, the fastest power of two on CPU: more means more scores, fewer more (N, K) states."""
     return 32 if d_state * d_head < 2048 else 64
 
 
