@@ -62,20 +62,22 @@ def pytest_collection_finish(session: Any) -> None:
     if session.config.option.collectonly:
         return
     cases = [item.callspec.params["case"] for item in session.items]
+    running = session.config.stash[SESSION]
     try:
-        session.config.stash[SESSION].start(cases)
+        running.start(cases)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
-    session.config.stash[PROGRESS] = Progress(cases)
+    session.config.stash[PROGRESS] = Progress(cases, 1 + len(running.free_cores))
 
 
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
     """Measure one case, unless an earlier run did."""
     session = request.config.stash[SESSION]
-    node: Any = request.node
+    benchmark: Any = None
 
     def stopwatch(step: Step, rounds: int) -> tuple[float, ...]:
+        nonlocal benchmark
         # asked for only now: pytest-benchmark warns of a stopwatch nobody pressed
         benchmark = request.getfixturevalue("benchmark")
         benchmark.pedantic(step, rounds=rounds)
@@ -91,9 +93,9 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
             pytest.skip("measured already")
         record = session.measure(case, stopwatch)
         session.note(record)
-        node.user_properties += [("status", record.status), ("reason", record.reason)]
-        if "benchmark" in node.funcargs:
-            node.funcargs["benchmark"].extra_info.update(extra_info(record))
+        request.node.user_properties += [("status", record.status), ("reason", record.reason)]
+        if benchmark is not None:
+            benchmark.extra_info.update(extra_info(record))
 
     return run
 

@@ -8,8 +8,9 @@ from results import Case
 
 
 class Progress:
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.left = Counter(case.phase for case in cases)
+    def __init__(self, cases: Sequence[Case], cores: int) -> None:
+        """`cores` train at once; the timed cells go one by one."""
+        self.cores, self.left = cores, Counter(case.phase for case in cases)
         self.took_s: dict[str, list[float]] = defaultdict(list)
         self.total, self.done = len(cases), 0
 
@@ -30,7 +31,10 @@ class Progress:
         if not means or self.done == self.total:
             return ""
         overall = fmean(means.values())
-        left_s = sum(count * means.get(phase, overall) for phase, count in self.left.items())
+        left_s = sum(
+            count * means.get(phase, overall) / (self.cores if phase == "quality" else 1)
+            for phase, count in self.left.items()
+        )
         return (
             f"  about {left_s / 60:.1f} min left"
             if left_s >= 60

@@ -31,7 +31,7 @@ PANELS = (
     _panel("decode throughput", "decode", "decode_throughput", "decode"),
     _panel("training throughput", "train", "train_throughput", "train"),
     _panel("peak training memory", "memory", "peak_memory", "train"),
-    _panel("state per sequence", "state", "state", "decode"),
+    _panel("state per sequence", "state", "state", "prefill"),
 )
 
 

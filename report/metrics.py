@@ -102,6 +102,7 @@ def _peak(record: Record) -> float | None:
 
 
 def _state(record: Record) -> float | None:
+    """After reading seq_len tokens. A decode's state also holds room for the tokens to come."""
     if record.status != "ok" or record.state_bytes is None:
         return None
     return record.state_bytes / record.case.batch
@@ -133,7 +134,7 @@ _ROWS = (
         _matmul_fraction,
     ),
     _counted("peak_memory", "Peak memory", "bytes", COST_PHASES, _peak),
-    _counted("state", "State per sequence", "bytes", ("prefill", "decode"), _state),
+    _counted("state", "State per sequence", "bytes", ("prefill",), _state),
     _counted(
         "parameters",
         "Parameters without embeddings",

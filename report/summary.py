@@ -22,7 +22,7 @@ BY_LENGTH = (
     ("peak_memory", "train", "Peak memory in training"),
     ("peak_memory", "prefill", "Peak memory in prefill"),
     ("peak_memory", "decode", "Peak memory in decode"),
-    ("state", "decode", "State per sequence"),
+    ("state", "prefill", "State per sequence"),
     ("matmul_fraction", "train", "Training: share of the measured matmul ceiling"),
     ("matmul_fraction", "prefill", "Prefill: share of the measured matmul ceiling"),
 )

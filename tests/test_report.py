@@ -90,12 +90,12 @@ def test_metrics_are_the_arithmetic_they_claim():
     assert of["parameters"](train) == 1_000_000
     assert of["matmul_fraction"](train) == pytest.approx(3 * 1000 * 4 * 128 / 0.2 / 2e10)
     assert of["decode_throughput"](train) is None
-    decode = record("decode", seq_len=128, batch=4, step_s=(0.02,), state_bytes=400)
+    decode = record("decode", seq_len=128, batch=4, step_s=(0.02,))
     assert of["decode_throughput"](decode) == 4 / 0.02
     assert of["decode_latency"](decode) == 0.02
-    assert of["state"](decode) == 100
     assert of["matmul_fraction"](decode) is None
-    prefill = record("prefill", seq_len=128, batch=2, step_s=(0.5,))
+    prefill = record("prefill", seq_len=128, batch=2, step_s=(0.5,), state_bytes=400)
+    assert of["state"](prefill) == 200
     assert of["prefill_throughput"](prefill) == 2 * 128 / 0.5
     assert of["time_to_first_token"](prefill) == 0.5
     assert of["matmul_fraction"](prefill) is None

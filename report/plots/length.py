@@ -17,7 +17,7 @@ PANELS = (
     (METRICS["prefill_throughput"], "prefill"),
     (METRICS["decode_latency"], "decode"),
     (METRICS["peak_memory"], "train"),
-    (METRICS["state"], "decode"),
+    (METRICS["state"], "prefill"),
 )
 CAPTION = (
     "Both axes are logarithmic. Bars hold the middle half of the timed steps. A cross on a grey "
