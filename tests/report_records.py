@@ -93,11 +93,14 @@ def _costs(arch: str, length: int, **given: Any) -> list[Record]:
         "step_s": _steps(batch * length / rate),
         "peak_bytes": int(mib * times**growth * 2**20),
     }
-    reading = {"step_s": _steps(8 * length / rate / 3), "peak_bytes": int(mib * times * 2**19)}
+    reading = {
+        "step_s": _steps(8 * length / rate / 3),
+        "peak_bytes": int(mib * times * 2**19),
+        "state_bytes": 8 * int(40_000 * times**state * (2 if arch in ("gpt2", "mamba") else 1)),
+    }
     writing = {
         "step_s": _steps(8 / (decode / times ** (state / 3))),
         "peak_bytes": int(mib * 2**18 * times**state),
-        "state_bytes": 8 * int(40_000 * times**state * (2 if arch in ("gpt2", "mamba") else 1)),
     }
     return [
         record("train", arch, batch=batch, **shared, **(failed or training)),

@@ -43,7 +43,8 @@ def newcomer(arch):
     return [
         quality(arch, 4.2, 4.3, tokens=20_000_000, batch=16, lr=3e-3),
         record("train", arch, seq_len=2048, batch=4, step_s=(0.1, 0.1), peak_bytes=2**30),
-        record("decode", arch, seq_len=8192, batch=8, step_s=(0.004,), state_bytes=8 * 2**16),
+        record("prefill", arch, seq_len=2048, batch=8, step_s=(0.1,), state_bytes=8 * 2**16),
+        record("decode", arch, seq_len=8192, batch=8, step_s=(0.004,)),
     ]
 
 
