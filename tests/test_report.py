@@ -275,11 +275,11 @@ def test_machines_and_sizes_stand_apart(tmp_path, capsys):
         record("train", label="<b>other</b>", step_s=(0.1,), peak_bytes=1),
         record("train", size="base", step_s=(0.1,), peak_bytes=1),
     ]
-    root = saved(records[:3] + records[4:], tmp_path / "results")
+    root = saved(records[:4] + records[5:], tmp_path / "results")
     # a label is a folder's name, and a Record may have been moved there by hand
     moved = tmp_path / "results" / "other"
     moved.mkdir()
-    records[3].save(tmp_path / "elsewhere")
+    records[4].save(tmp_path / "elsewhere")
     next((tmp_path / "elsewhere").rglob("*.json")).rename(moved / "a.json")
     assert main(["build", "--results", str(root), "--out", str(tmp_path / "out")]) == 0
     stems = {path.stem for path in (tmp_path / "out").glob("*.svg")}
