@@ -19,7 +19,7 @@ from typing import Any, Literal
 ROOT = Path(__file__).parent
 SCHEMA = 1
 
-Phase = Literal["train", "prefill", "decode", "quality"]
+Phase = Literal["train", "prefill", "decode", "quality", "peer-train", "peer-decode"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
 
 
@@ -41,9 +41,13 @@ class Case:
     tokens: int | None = None  # quality: training tokens, the whole budget
     lr: float | None = None  # quality: peak learning rate
     corpus: str | None = None  # quality: the text's name
+    kernel: str = "auto"  # of the architecture's ops, those that have one of this name
+    impl: str = "seqfrontier"  # peer-*: whose code ran
 
     def __str__(self) -> str:
         parts = [self.phase, self.arch, self.size, f"T{self.seq_len}", f"B{self.batch}", self.dtype]
+        parts += [self.kernel] * (self.kernel != "auto")
+        parts += [self.impl] * self.phase.startswith("peer")
         if self.phase == "quality":
             parts += [f"n{self.tokens}", f"lr{self.lr:g}", f"{self.corpus}"]
         return "-".join([*parts, f"s{self.seed}"])
@@ -86,7 +90,9 @@ class Record:
     state_bytes: int | None = None  # of the live state tensors after reading seq_len tokens
     peak_bytes: int | None = None
     peak_method: str | None = None
+    kernels: dict[str, str] = field(default_factory=dict)  # op to the kernel of it that ran
     step_s: tuple[float, ...] = ()  # every timed step in order, never trimmed
+    step_clock: Literal["wall", "process cpu"] = "wall"
     corpus_sha256: str | None = None
     train_nats: tuple[float, ...] = ()  # mean training loss of each optimizer step
     train_s: float | None = None
