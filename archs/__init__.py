@@ -21,7 +21,12 @@ def load(arch: str) -> ModuleType:
 
 
 def build(
-    arch: str, size: str, *, max_len: int | None = None, vocab_size: int | None = None
+    arch: str,
+    size: str,
+    *,
+    max_len: int | None = None,
+    vocab_size: int | None = None,
+    kernel: str = "auto",
 ) -> LanguageModel:
     """The model `arch` at `size`, on the default device in the default dtype, with fresh weights.
 
@@ -31,7 +36,7 @@ def build(
     module = load(arch)
     if size not in module.SIZES:
         raise ValueError(f"{arch} has no size {size!r}; it has {', '.join(module.SIZES)}")
-    config = module.SIZES[size]
+    config = replace(module.SIZES[size], kernel=kernel)
     if vocab_size is not None:
         config = replace(config, vocab_size=vocab_size)
     if max_len is not None and config.max_len is not None:

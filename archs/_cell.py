@@ -17,8 +17,9 @@ class Config(_spine.Config):
 class Cell(nn.Module):
     """Weights of one layer with `gates` gates of width d_model each."""
 
-    def __init__(self, d_model: int, gates: int) -> None:
+    def __init__(self, config: Config, gates: int) -> None:
         super().__init__()
+        self.kernel, d_model = config.kernel, config.d_model
         self.weight_ih = nn.Parameter(torch.empty(gates * d_model, d_model))
         self.weight_hh = nn.Parameter(torch.empty(gates * d_model, d_model))
         self.bias_ih = nn.Parameter(torch.zeros(gates * d_model))

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archs._ops.cross_entropy import cross_entropy
+
 EPS = 1e-5
 
 
@@ -24,6 +26,7 @@ class Config:
     n_layer: int
     vocab_size: int = 256
     max_len: int | None = None  # rows of a learned position table; None: there is none
+    kernel: str = "auto"  # for those ops that have one of this name
 
 
 class Block(nn.Module):
@@ -158,9 +161,13 @@ class LanguageModel(nn.Module):
     def nll(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Negative log-likelihood in nats of each target, (B, T), in float32 or wider."""
         x_BTD, _ = self(tokens_BT)
-        logits = self.logits(x_BTD).flatten(0, 1)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.cross_entropy(logits, targets_BT.flatten(), reduction="none").view_as(targets_BT)
+        nll_M = cross_entropy(
+            x_BTD.flatten(0, 1),
+            self.embed.weight,
+            targets_BT.flatten(),
+            kernel=self.config.kernel,
+        )
+        return nll_M.view_as(targets_BT)
 
     def embedding_params(self) -> int:
         """Parameters that are looked up: tokens (the table is the head too), learned places."""

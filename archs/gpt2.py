@@ -32,6 +32,7 @@ class Block(_spine.Block):
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__(config, layer)
+        self.kernel = config.kernel
         self.n_head, self.d_head = config.n_head, config.d_model // config.n_head
         if layer == 0:
             # the residual stack starts with the tokens' places
@@ -69,7 +70,7 @@ class Block(_spine.Block):
         B, T, D = x_BTD.shape
         heads = self.qkv(self.mix_norm(x_BTD)).view(B, T, 3, self.n_head, self.d_head)
         q_BHTK, k_BHTK, v_BHTK = heads.permute(2, 0, 3, 1, 4)
-        y_BHTK, state = attention(q_BHTK, k_BHTK, v_BHTK, state)
+        y_BHTK, state = attention(q_BHTK, k_BHTK, v_BHTK, state, self.kernel)
         x_BTD = x_BTD + self.out(y_BHTK.transpose(1, 2).reshape(B, T, D))
         hidden = F.gelu(self.up(self.mlp_norm(x_BTD)), approximate="tanh")
         return x_BTD + self.down(hidden), state

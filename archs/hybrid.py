@@ -24,7 +24,7 @@ class Block(_spine.MixerOnly):
     def __init__(self, config: Config, layer: int) -> None:
         heads = config.n_attention_head
         if (layer + 1) % config.attention_every == 0:
-            mixer = llama.Attention(config.d_model, heads, heads // 2)
+            mixer = llama.Attention(config.d_model, heads, heads // 2, config.kernel)
         else:
             mixer = mamba2.Mixer(config)
         super().__init__(config.d_model, mixer)

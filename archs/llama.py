@@ -24,8 +24,9 @@ class Config(_spine.Config):
 
 
 class Attention(nn.Module):
-    def __init__(self, d_model: int, n_head: int, n_kv_head: int) -> None:
+    def __init__(self, d_model: int, n_head: int, n_kv_head: int, kernel: str) -> None:
         super().__init__()
+        self.kernel = kernel
         if d_model % (2 * n_head) or n_head % n_kv_head:
             raise ValueError(
                 f"d_model={d_model} must divide into n_head={n_head} heads of even width, "
@@ -43,7 +44,7 @@ class Attention(nn.Module):
         heads = self.qkv(x_BTD).view(B, T, -1, self.d_head).transpose(1, 2)
         q_BHTK, k_BJTK, v_BJTK = heads.split((self.n_head, self.n_kv_head, self.n_kv_head), dim=1)
         q_BHTK, k_BJTK = rope(q_BHTK, state), rope(k_BJTK, state)
-        y_BHTK, state = attention(q_BHTK, k_BJTK, v_BJTK, state)
+        y_BHTK, state = attention(q_BHTK, k_BJTK, v_BJTK, state, self.kernel)
         return self.out(y_BHTK.transpose(1, 2).reshape(B, T, D)), state
 
     def flops(self, tokens: int, past: int) -> float:
@@ -52,7 +53,7 @@ class Attention(nn.Module):
 
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
-        mixer = Attention(config.d_model, config.n_head, config.n_kv_head)
+        mixer = Attention(config.d_model, config.n_head, config.n_kv_head, config.kernel)
         super().__init__(config.d_model, mixer, config.d_mlp)
 
 

@@ -23,8 +23,8 @@ class State(NamedTuple):
 
 
 class Mixer(_cell.Cell):
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, gates=4)
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, gates=4)
         nn.init.ones_(self.bias_ih.chunk(4)[1])
 
     def init_state(self, batch: int, max_len: int) -> State:
@@ -33,13 +33,13 @@ class Mixer(_cell.Cell):
 
     def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         h_BE, c_BE = self.init_state(len(x_BTD), 0) if state is None else state
-        h_BTE, c_BE = lstm(x_BTD, self.weights, h_BE, c_BE)
+        h_BTE, c_BE = lstm(x_BTD, self.weights, h_BE, c_BE, kernel=self.kernel)
         return h_BTE, None if state is None else State(h_BTE[:, -1].clone(), c_BE.clone())
 
 
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
-        super().__init__(config.d_model, Mixer(config.d_model), config.d_mlp)
+        super().__init__(config.d_model, Mixer(config), config.d_mlp)
 
 
 SIZES = Matched(Block, _cell.shapes)

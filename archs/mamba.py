@@ -46,6 +46,7 @@ def init_dt_bias(width: int) -> Tensor:
 class Mixer(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.kernel = config.kernel
         self.split = (config.dt_rank, config.d_state, config.d_state)
         E = config.d_inner
         self.inputs = nn.Linear(config.d_model, 2 * E, bias=False)
@@ -69,14 +70,16 @@ class Mixer(nn.Module):
     def forward(self, u_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         tail_BWE, h_BNE = self.init_state(len(u_BTD), 0) if state is None else state
         x_BTE, z_BTE = self.inputs(u_BTD).chunk(2, dim=-1)
-        x_BTE, tail_BWE = short_conv(x_BTE, self.conv.weight, self.conv.bias, tail_BWE)
+        x_BTE, tail_BWE = short_conv(
+            x_BTE, self.conv.weight, self.conv.bias, tail_BWE, kernel=self.kernel
+        )
         x_BTE = F.silu(x_BTE)
         dt_BTR, b_BTN, c_BTN = self.select(x_BTE).split(self.split, dim=-1)
         # the scan runs in float32 or wider: decays near 1 need it
         dt_BTE = F.softplus(self.dt(dt_BTR).to(h_BNE.dtype))
         a_EN = -self.a_log_EN.to(h_BNE.dtype).exp()
         x, b_BTN, c_BTN = (v.to(h_BNE.dtype) for v in (x_BTE, b_BTN, c_BTN))
-        y_BTE, h_BNE = selective_scan(x, dt_BTE, a_EN, b_BTN, c_BTN, h_BNE)
+        y_BTE, h_BNE = selective_scan(x, dt_BTE, a_EN, b_BTN, c_BTN, h_BNE, kernel=self.kernel)
         y_BTE = (y_BTE + self.skip_E * x).to(u_BTD.dtype) * F.silu(z_BTE)
         return self.out(y_BTE), None if state is None else State(tail_BWE, h_BNE)
 

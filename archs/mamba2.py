@@ -43,6 +43,7 @@ class Mixer(nn.Module):
         E, N, H = config.d_inner, config.d_state, config.n_head
         if E % config.d_head:
             raise ValueError(f"d_head={config.d_head} does not divide d_inner={E}")
+        self.kernel = config.kernel
         self.n_head, self.d_head, self.d_state = H, config.d_head, N
         self.inputs = nn.Linear(config.d_model, 2 * E + 2 * N + H, bias=False)
         self.conv = nn.Conv1d(E + 2 * N, E + 2 * N, config.d_conv, groups=E + 2 * N)
@@ -63,14 +64,16 @@ class Mixer(nn.Module):
         tail_BWE, h_BNHK = self.init_state(len(u_BTD), 0) if state is None else state
         E, N, H = self.n_head * self.d_head, self.d_state, self.n_head
         z_BTE, xbc_BTE, dt_BTH = self.inputs(u_BTD).split((E, E + 2 * N, H), dim=-1)
-        xbc_BTE, tail_BWE = short_conv(xbc_BTE, self.conv.weight, self.conv.bias, tail_BWE)
+        xbc_BTE, tail_BWE = short_conv(
+            xbc_BTE, self.conv.weight, self.conv.bias, tail_BWE, kernel=self.kernel
+        )
         # the scan runs in float32 or wider: decays near 1 need it
         xbc_BTE = F.silu(xbc_BTE).to(h_BNHK.dtype)
         x_BTE, b_BTN, c_BTN = xbc_BTE.split((E, N, N), dim=-1)
         x_BTHK = x_BTE.unflatten(-1, (H, self.d_head))
         dt_BTH = F.softplus(dt_BTH.to(h_BNHK.dtype) + self.dt_bias_H)
         a_H = -self.a_log_H.to(h_BNHK.dtype).exp()
-        y_BTHK, h_BNHK = ssd(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, h_BNHK)
+        y_BTHK, h_BNHK = ssd(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, h_BNHK, kernel=self.kernel)
         y_BTE = (y_BTHK + self.skip_H[:, None] * x_BTHK).flatten(2).to(u_BTD.dtype)
         y_BTD = self.out(self.norm(y_BTE * F.silu(z_BTE)))
         return y_BTD, None if state is None else State(tail_BWE, h_BNHK)

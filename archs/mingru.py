@@ -28,11 +28,11 @@ class State(NamedTuple):
 
 
 class Mixer(nn.Module):
-    def __init__(self, d_model: int, d_inner: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.d_inner = d_inner
-        self.gates = nn.Linear(d_model, 2 * d_inner)
-        self.out = nn.Linear(d_inner, d_model, bias=False)
+        self.d_inner, self.kernel = config.d_inner, config.kernel
+        self.gates = nn.Linear(config.d_model, 2 * config.d_inner)
+        self.out = nn.Linear(config.d_inner, config.d_model, bias=False)
 
     def init_state(self, batch: int, max_len: int) -> State:
         dtype = torch.promote_types(self.out.weight.dtype, torch.float32)
@@ -43,7 +43,7 @@ class Mixer(nn.Module):
         z_BTE, c_BTE = self.gates(x_BTD).to(h_BE.dtype).chunk(2, dim=-1)
         z_BTE = z_BTE.sigmoid()
         candidate_BTE = torch.where(c_BTE >= 0, c_BTE + 0.5, c_BTE.sigmoid())
-        h_BTE = linear_scan(1 - z_BTE, z_BTE * candidate_BTE, h_BE)
+        h_BTE = linear_scan(1 - z_BTE, z_BTE * candidate_BTE, h_BE, kernel=self.kernel)
         y_BTD = self.out(h_BTE.to(x_BTD.dtype))
         return y_BTD, None if state is None else State(h_BTE[:, -1].clone())
 
@@ -53,8 +53,7 @@ class Mixer(nn.Module):
 
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
-        mixer = Mixer(config.d_model, config.d_inner)
-        super().__init__(config.d_model, mixer, config.d_mlp)
+        super().__init__(config.d_model, Mixer(config), config.d_mlp)
 
 
 def shapes(size):

@@ -20,21 +20,21 @@ class State(NamedTuple):
 
 
 class Mixer(_cell.Cell):
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, gates=1)
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, gates=1)
 
     def init_state(self, batch: int, max_len: int) -> State:
         return State(self.weight_hh.new_zeros(batch, self.weight_hh.shape[1]))
 
     def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         h_BE = self.init_state(len(x_BTD), 0).h_BE if state is None else state.h_BE
-        h_BTE = elman(x_BTD, self.weights, h_BE)
+        h_BTE = elman(x_BTD, self.weights, h_BE, kernel=self.kernel)
         return h_BTE, None if state is None else State(h_BTE[:, -1].clone())
 
 
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
-        super().__init__(config.d_model, Mixer(config.d_model), config.d_mlp)
+        super().__init__(config.d_model, Mixer(config), config.d_mlp)
 
 
 SIZES = Matched(Block, _cell.shapes)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks list [--sizes]`: what `pytest benchmarks` would run, and on what sizes."""
+"""`python -m benchmarks list | doctor`: what `pytest benchmarks` would run, and what works here."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ from rich.table import Table
 
 import archs
 import results
+from archs._ops import every_op
 from archs._sizes import NAMED
 from benchmarks import corpus, machine, sweep
 from results.schema import record_path
@@ -33,6 +34,7 @@ def plan(options: argparse.Namespace) -> None:
 
 def sizes(options: argparse.Namespace) -> None:
     """Parameters, compute and state of every architecture at every size."""
+    sweep.check(options)
     dtype = getattr(torch, options.dtype or "float32")
     for size in options.size or NAMED:
         table = Table(title=f"{size}: d_model {NAMED[size].d_model}", title_justify="left")
@@ -47,6 +49,23 @@ def sizes(options: argparse.Namespace) -> None:
     print(
         f"parameters include the tied embedding; FLOPs are forward, mean over {FLOPS_LENGTH:,} "
         f"tokens; state is bytes a sequence in {options.dtype or 'float32'}"
+    )
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """Every op's kernels: whether each works here, and if not, why."""
+    device = machine.pick_device(options.device)
+    about = machine.fingerprint(device)
+    print(f"torch {torch.__version__} on {device}: {about.get('gpu') or about['cpu']}")
+    table = Table("op", "kernel", "works here")
+    for op in every_op().values():
+        for kernel in op.kernels.values():
+            reason = kernel.why_not(torch.device(device))
+            table.add_row(op.name, kernel.name, "yes" if reason is None else f"no: {reason}")
+        table.add_section()
+    Console().print(table)
+    print(
+        "of those that work, `auto` takes the first that suits the call; `plain` is the reference"
     )
 
 
@@ -76,10 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
     listing.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
     for flag, keywords in sweep.OPTIONS:
         listing.add_argument(flag, **keywords)
+    listing.set_defaults(run=lambda options: (sizes if options.sizes else plan)(options))
+    checking = commands.add_parser("doctor", help="which kernels work here, and why not")
+    checking.add_argument("--device", choices=("cpu", "cuda"))
+    checking.set_defaults(run=doctor)
     options: Any = parser.parse_args(arguments)
     try:
-        sweep.check(options)
-        (sizes if options.sizes else plan)(options)
+        options.run(options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

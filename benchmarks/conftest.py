@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import results
+from archs._ops import KernelRefused
 from benchmarks import machine, sweep
 from benchmarks.phases import Step
 from benchmarks.progress import Progress
@@ -91,7 +92,10 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         if record is not None:
             session.note(record)
             pytest.skip("measured already")
-        record = session.measure(case, stopwatch)
+        try:
+            record = session.measure(case, stopwatch)
+        except KernelRefused as error:
+            pytest.fail(str(error), pytrace=False)
         session.note(record)
         request.node.user_properties += [("status", record.status), ("reason", record.reason)]
         if benchmark is not None:

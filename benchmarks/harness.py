@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import archs
+from archs._ops import KernelRefused, noting_kernels
 from benchmarks import machine, quality
 from benchmarks.corpus import Corpus
 from benchmarks.machine import Environment, clock
@@ -55,7 +56,8 @@ def deadline(limit_s: float) -> Callable[[], None]:
 
 def build(case: Case, device: str) -> archs.LanguageModel:
     torch.manual_seed(case.seed)
-    return archs.build(case.arch, case.size, max_len=max_len(case)).to(device)
+    model = archs.build(case.arch, case.size, max_len=max_len(case), kernel=case.kernel)
+    return model.to(device)
 
 
 def warm_up(step: Step, device: str) -> int:
@@ -73,13 +75,17 @@ def time_steps(
 ) -> dict[str, Any]:
     """Memory in a pass of its own, then warm-up, then timed steps: the fields of a Record."""
 
-    state_bytes = 0
+    state_bytes, kernels = 0, dict[str, str]()
 
     def twice() -> None:
-        nonlocal state_bytes
+        nonlocal state_bytes, kernels
         step = PHASES[case.phase](build(case, env.device), case)
         step()  # the first step of training makes the optimizer's moments
-        state_bytes = machine.tensor_bytes(step())
+        with noting_kernels() as kernels:
+            state_bytes = machine.tensor_bytes(step())
+        if case.kernel != "auto" and case.kernel not in kernels.values():
+            ran = ", ".join(f"{op} ({kernel})" for op, kernel in kernels.items())
+            raise KernelRefused(f"{case}: none of its ops has a kernel {case.kernel!r}: {ran}")
 
     peak, method = ledger.run("memory", lambda: machine.peak_bytes(env.device, twice))
     check()
@@ -95,6 +101,7 @@ def time_steps(
         "peak_bytes": peak,
         "peak_method": method,
         "state_bytes": state_bytes or None,  # training keeps none
+        "kernels": kernels,
         "step_s": step_s,
     }
 
@@ -109,7 +116,7 @@ def measure(
     ledger: Ledger | None = None,
 ) -> Record:
     """The Record of `case`. Out of memory, timeout and divergence are answers; any other
-    exception is a bug and surfaces."""
+    exception is a bug and surfaces. Raises KernelRefused if `case.kernel` cannot run."""
     check, ledger = deadline(limit_s), ledger or Ledger()
     status, reason, seen = "ok", None, dict[str, Any]()
     try:

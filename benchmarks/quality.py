@@ -15,6 +15,7 @@ from torch import Tensor
 
 import archs
 from archs import LanguageModel
+from archs._ops import noting_kernels
 from benchmarks.corpus import Corpus
 from benchmarks.machine import clock
 from benchmarks.phases import ADAM, precision
@@ -161,11 +162,15 @@ def evaluations(
 def observe(case: Case, corpus: Corpus, device: str, check: Callable[[], None]) -> dict[str, Any]:
     """Train and evaluate: the fields of a Record. Raises Diverged, or what `check` raises."""
     torch.manual_seed(case.seed)
-    model = archs.build(case.arch, case.size, max_len=case.seq_len, vocab_size=256).to(device)
+    model = archs.build(
+        case.arch, case.size, max_len=case.seq_len, vocab_size=256, kernel=case.kernel
+    ).to(device)
     start = clock()
-    nats = train(model, case, corpus, device, check)
+    with noting_kernels() as kernels:
+        nats = train(model, case, corpus, device, check)
     train_s = clock() - start
     return {
+        "kernels": kernels,
         "corpus_sha256": corpus.sha256,
         "train_nats": tuple(nats),
         "train_s": train_s,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import archs
+from archs._ops import every_op
 from benchmarks.quality import default_lr
 from results import Case
 from results.schema import Phase
@@ -67,6 +68,10 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("--seq-len", {"type": _list(int), "help": "sequence lengths"}),
     ("--batch", {"type": int, "help": "sequences at once (default: constant tokens a step)"}),
     ("--dtype", {"choices": DTYPES, "help": "float32 or bfloat16"}),
+    (
+        "--kernel",
+        {"default": "auto", "help": "of each op that has it; see `python -m benchmarks doctor`"},
+    ),
     ("--seed", {"type": _list(int), "help": "seeds (default: 0)"}),
     ("--tokens", {"type": int, "help": "quality: training tokens"}),
     ("--lr", {"type": _list(float), "help": "quality: peak learning rates, one run each"}),
@@ -88,12 +93,17 @@ def _known(flag: str, values: Iterable[str], have: Iterable[str]) -> None:
             raise ValueError(f"{flag}: there is no {value!r}; there are {', '.join(have)}")
 
 
+def kernel_names() -> list[str]:
+    return sorted({name for op in every_op().values() for name in op.kernels})
+
+
 def check(options: Any) -> None:
     """Raises ValueError on an unknown name or an impossible number."""
     _known("--phase", options.phase or (), PHASES)
     _known("--arch", options.arch or (), archs.names())
     for arch in options.arch or archs.names():
         _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
+    _known("--kernel", [options.kernel], ["auto", *kernel_names()])
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])
@@ -116,7 +126,7 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
         for arch, size in names:
             for phase in phases:
                 shared = {"phase": phase, "arch": arch, "size": size, "seed": seed}
-                shared |= {"dtype": options.dtype or default.dtype}
+                shared |= {"dtype": options.dtype or default.dtype, "kernel": options.kernel}
                 if phase == "quality":
                     asked += _quality_cases(options, default, corpus_name, shared)
                 else:

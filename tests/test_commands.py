@@ -175,6 +175,7 @@ def test_a_new_file_in_archs_appears_everywhere(tmp_path):
         (["--arch", "mambo"], "--arch: there is no 'mambo'; there are gpt2, gru"),
         (["--size", "7b"], "there is no '7b'; there are 100k"),
         (["--phase", "pretrain"], "--phase: there is no 'pretrain'; there are train"),
+        (["--kernel", "fastest"], "--kernel: there is no 'fastest'; there are auto, blocked"),
         (["--seq-len", "0"], "--seq-len must be above 0, not 0"),
         (["--seq-len", "many"], "invalid comma-separated int value: 'many'"),
         (["--batch", "-1"], "--batch must be above 0, not -1"),
@@ -214,6 +215,19 @@ def test_pytest_benchmark_json_says_what_was_measured(tmp_path):
     told = json.loads(path.read_text())
     assert told["machine_info"]["device"] == "cpu" and told["machine_info"]["threads"] == 1
     assert told["benchmarks"][0]["extra_info"]["state_bytes"] == 2 * 64 * 4
+
+
+def test_doctor_tells_which_kernels_work():
+    told = run("benchmarks", "doctor", "--device", "cpu").stdout
+    assert "selective_scan" in told and "blocked" in told and "yes" in told
+
+
+def test_a_kernel_that_cannot_run_fails_its_cell_in_one_sentence(tmp_path):
+    asked = ["--arch", "gru", "--phase", "train,decode", *TINY, "--seq-len", "16"]
+    swept = bench(*asked, "--kernel", "cell", "--results", tmp_path)
+    assert swept.returncode == 1 and "1 failed, 1 passed" in swept.stdout
+    assert "gru cannot run its kernel 'cell' here: it takes one token at a time" in swept.stdout
+    assert "Traceback" not in swept.stdout
 
 
 def test_list_says_what_is_left(swept):

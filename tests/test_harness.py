@@ -118,6 +118,17 @@ def test_a_case_past_its_limit_is_a_record():
     assert record.status == "timeout" and "not finished after 0 s" in record.reason
 
 
+def test_the_kernels_that_ran_are_on_record():
+    assert measure(case("train")).kernels == {"gru": "stored", "cross_entropy": "plain"}
+    assert measure(case("decode")).kernels == {"gru": "cell"}
+    assert measure(case("decode", kernel="plain")).kernels == {"gru": "plain"}
+
+
+def test_a_kernel_no_op_has_is_refused():
+    with pytest.raises(ValueError, match=r"none of its ops has a kernel 'sdpa': gru \(torch\)"):
+        measure(case("prefill", kernel="sdpa"))
+
+
 def test_a_rate_falls_out_of_ceilings():
     seen = machine.measure_ceilings("cpu", "float32")
     assert seen.keys() == {"matmul-float32", "copy"}

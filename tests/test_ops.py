@@ -1,99 +1,146 @@
-"""Each op against the recurrence it stands for, written as a loop, in float64."""
+"""Every kernel of every op against the op's plain one, values and gradients, in float64."""
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from archs._ops import attention, selective_scan, ssd
+from archs._ops import attention, every_op, noting_kernels, selective_scan, ssd
 from archs._ops.attention import Cache
 from archs._ops.linear_scan import linear_scan
-from archs._ops.short_conv import short_conv
+from archs._ops.recurrent import lstm
+
+OPS = every_op()
+CPU = torch.device("cpu")
+B, E, N, H, K = 2, 6, 3, 2, 4
 
 
-def doubles(*shape, low=None):
-    values = torch.randn(*shape, dtype=torch.float64)
-    return (values if low is None else low + values.abs()).requires_grad_()
+def randn(*shape):
+    return torch.randn(*shape, dtype=torch.float64).requires_grad_()
 
 
-def assert_same(seen, expected, leaves):
-    """Values, and the gradient of a random projection of them in every leaf."""
+def positive(*shape):
+    return (0.1 + torch.randn(*shape, dtype=torch.float64).abs()).detach().requires_grad_()
+
+
+def cell(gates):
+    return randn(gates * E, E), randn(gates * E, E), randn(gates * E), randn(gates * E)
+
+
+# arguments of each op for T tokens; the scans start from a state that is not zero
+ARGUMENTS = {
+    "attention": lambda T: (randn(B, 2 * H, T, K), *randn(2, B, H, T, K).unbind(), True, None),
+    "cross_entropy": lambda T: (randn(T, E), randn(11, E), torch.randint(11, (T,))),
+    "elman": lambda T: (randn(B, T, E), cell(1), randn(B, E)),
+    "gru": lambda T: (randn(B, T, E), cell(3), randn(B, E)),
+    "linear_scan": lambda T: (randn(B, T, E), randn(B, T, E), randn(B, E)),
+    "lstm": lambda T: (randn(B, T, E), cell(4), randn(B, E), randn(B, E)),
+    "selective_scan": lambda T: (
+        *(randn(B, T, E), positive(B, T, E), -positive(E, N)),
+        *(randn(B, T, N), randn(B, T, N), randn(B, N, E)),
+    ),
+    "short_conv": lambda T: (randn(B, T, E), randn(E, 1, 4), randn(E), randn(B, 3, E)),
+    "ssd": lambda T: (
+        *(randn(B, T, H, K), positive(B, T, H), -positive(H)),
+        *(randn(B, T, N), randn(B, T, N), randn(B, N, H, K)),
+    ),
+}
+KERNELS = [
+    (op.name, kernel.name)
+    for op in OPS.values()
+    for kernel in op.kernels.values()
+    if kernel.name != "plain" and kernel.why_not(CPU) is None
+]
+
+
+def outputs(result):
+    return [result] if isinstance(result, torch.Tensor) else list(result)
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 70])
+@pytest.mark.parametrize(("name", "kernel"), KERNELS)
+def test_every_kernel_is_the_plain_one(name, kernel, length, monkeypatch):
+    monkeypatch.setattr(selective_scan, "CACHED_ELEMENTS", 2**8)  # several blocks
+    monkeypatch.setattr("archs._ops.cross_entropy.CHUNK_LOGITS", 2**6)  # several chunks
+    if kernel in ("step", "cell") and length > 1:
+        pytest.skip("one token at a time is all it does")
+    torch.manual_seed(0)
+    arguments = ARGUMENTS[name](length)
+    if name == "linear_scan":
+        arguments = (arguments[0].sigmoid(), *arguments[1:])  # a decay, or 70 steps overflow
+    expected = outputs(OPS[name](*arguments, kernel="plain"))
+    seen = outputs(OPS[name](*arguments, kernel=kernel))
     torch.testing.assert_close(seen, expected)
+
+    flat = [v for a in arguments for v in (a if isinstance(a, tuple) else [a])]
+    leaves = [v for v in flat if isinstance(v, torch.Tensor) and v.requires_grad]
     pull = [torch.randn_like(value) for value in expected]
-    mine = torch.autograd.grad(seen, leaves, pull, retain_graph=True)
-    theirs = torch.autograd.grad(expected, leaves, pull)
+    given = {"allow_unused": True, "retain_graph": True}
+    mine = torch.autograd.grad(seen, leaves, pull, **given)
+    theirs = torch.autograd.grad(expected, leaves, pull, **given)
     torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("length", [1, 2, 17, 64])
-def test_linear_scan(length):
-    torch.manual_seed(0)
-    a, b, h = doubles(2, length, 5), doubles(2, length, 5), doubles(2, 5)
-    decay = a.sigmoid()
-    steps, state = [], h
-    for t in range(length):
-        state = decay[:, t] * state + b[:, t]
-        steps.append(state)
-    assert_same([linear_scan(decay, b, h)], [torch.stack(steps, 1)], [a, b, h])
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_every_op_has_a_plain_kernel_that_always_runs(op):
+    plain = op.kernels["plain"]
+    assert op.name in ARGUMENTS
+    assert plain.why_not(torch.device("cuda")) is None and plain.suits(*ARGUMENTS[op.name](2))
 
 
-@pytest.mark.parametrize("length", [1, 2, 17, 64])
-def test_selective_scan(length, monkeypatch):
-    torch.manual_seed(0)
-    monkeypatch.setattr(selective_scan, "CACHED_ELEMENTS", 2 * 3 * 5 * 8)  # blocks of 8 steps
-    B, E, N = 2, 5, 3
-    x, dt, a = doubles(B, length, E), doubles(B, length, E, low=0.1), doubles(E, N)
-    b, c, h = doubles(B, length, N), doubles(B, length, N), doubles(B, N, E)
-    decay_EN = -a.exp()
-    steps, state = [], h
-    for t in range(length):
-        decay = torch.exp(dt[:, t, None] * decay_EN.T)
-        state = decay * state + (dt[:, t] * x[:, t])[:, None] * b[:, t, :, None]
-        steps.append((c[:, t, :, None] * state).sum(1))
-    seen = selective_scan.selective_scan(x, dt, decay_EN, b, c, h)
-    assert_same(list(seen), [torch.stack(steps, 1), state], [x, dt, a, b, c, h])
+def test_what_ran_is_noted_and_auto_chooses_by_the_call():
+    x, weights, h = ARGUMENTS["gru"](5)
+    with noting_kernels() as ran:
+        OPS["gru"](x, weights, h)
+    assert ran == {"gru": "stored"}
+    with torch.no_grad(), noting_kernels() as ran:
+        OPS["gru"](x, weights, h)
+    assert ran == {"gru": "torch"}
+    with noting_kernels() as ran:
+        OPS["gru"](x[:, :1], weights, h)
+        lstm(*ARGUMENTS["lstm"](4), kernel="plain")
+    assert ran == {"gru": "cell", "lstm": "plain"}
 
 
-@pytest.mark.parametrize("length", [1, 2, 31, 32, 100])
-def test_ssd(length):
-    torch.manual_seed(0)
-    B, H, K, N = 2, 3, 4, 5
-    x, dt, a = doubles(B, length, H, K), doubles(B, length, H, low=0.1), doubles(H)
-    b, c, h = doubles(B, length, N), doubles(B, length, N), doubles(B, N, H, K)
-    steps, state = [], h
-    for t in range(length):
-        decay = torch.exp(dt[:, t] * -a.exp())
-        added = b[:, t, :, None, None] * (dt[:, t, :, None] * x[:, t])[:, None]
-        state = decay[:, None, :, None] * state + added
-        steps.append((c[:, t, :, None, None] * state).sum(1))
-    seen = ssd.ssd(x, dt, -a.exp(), b, c, h)
-    assert_same(list(seen), [torch.stack(steps, 1), state], [x, dt, a, b, c, h])
+def test_a_named_kernel_that_cannot_run_is_refused():
+    arguments = [v.to("meta") for v in ARGUMENTS["linear_scan"](3)]
+    assert linear_scan(*arguments).device.type == "meta"
+    x, weights, h = ARGUMENTS["elman"](3)
+    with pytest.raises(
+        ValueError, match="elman cannot run its kernel 'stored' here: it runs on cpu"
+    ):
+        OPS["elman"](x.to("meta"), [w.to("meta") for w in weights], h.to("meta"), kernel="stored")
 
 
-@pytest.mark.parametrize("length", [1, 3, 9])
-def test_short_conv(length):
-    torch.manual_seed(0)
-    x, tail = doubles(2, length, 5), doubles(2, 3, 5)
-    weight, bias = doubles(5, 1, 4), doubles(5)
-    whole = torch.cat([tail, x], 1)
-    expected = F.conv1d(whole.mT, weight, bias, groups=5).mT
-    seen = short_conv(x, weight, bias, tail)
-    assert_same(list(seen), [expected, whole[:, -3:]], [x, tail, weight, bias])
+@pytest.mark.parametrize(("name", "kernel"), [k for k in KERNELS if k[1] in ("step", "cell")])
+def test_a_kernel_for_one_token_refuses_two(name, kernel):
+    with pytest.raises(ValueError, match="it takes one token at a time"):
+        OPS[name](*ARGUMENTS[name](2), kernel=kernel)
 
 
 def test_ssd_forgets_a_strongly_decayed_past_without_overflow():
     """exp of a difference, never a ratio of exps: decays of e^-1000 must give zeros, not NaN."""
     x, b = torch.ones(1, 64, 1, 2), torch.ones(1, 64, 2)
-    y, state = ssd.ssd(x, torch.full((1, 64, 1), 50.0), torch.tensor([-20.0]), b, b, state_of(x, b))
+    state = torch.zeros(1, 2, 1, 2)
+    y, state = ssd.ssd(x, torch.full((1, 64, 1), 50.0), torch.tensor([-20.0]), b, b, state)
     torch.testing.assert_close(y, torch.full_like(y, 100.0))
     assert state.isfinite().all()
 
 
-def state_of(x, b):
-    return torch.zeros(x.shape[0], b.shape[-1], *x.shape[2:])
+def test_chunked_loss_holds_no_whole_logits():
+    """4096 tokens of a 30,000-word vocabulary are 491 MB of logits; a chunk is 64 MB."""
+    from benchmarks.machine import peak_bytes
+
+    x_MD, weight_VD = torch.randn(4096, 8), torch.randn(30_000, 8)
+    weight_VD.requires_grad_()
+    target_M = torch.randint(30_000, (4096,))
+
+    def run():
+        OPS["cross_entropy"](x_MD, weight_VD, target_M).sum().backward()
+
+    assert peak_bytes("cpu", run)[0] < 200e6
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["mha", "gqa"])
-def test_static_decode_is_eager_decode(heads, monkeypatch):
+def test_static_decode_is_eager_decode(heads):
     """The path a CUDA graph captures, whose position stays a device tensor, on CPU tensors."""
     torch.manual_seed(0)
     n_head, n_kv_head = heads
@@ -105,6 +152,6 @@ def test_static_decode_is_eager_decode(heads, monkeypatch):
         return Cache(past[0].clone(), past[1].clone(), torch.tensor(5))
 
     expected, eager = attention.attention(q, k, v, cache())
-    seen, static = attention._static_decode(q, k, v, cache())
+    seen, static = attention._static_decode(q, k, v, cache(), "auto")
     torch.testing.assert_close(seen, expected)
     torch.testing.assert_close(tuple(static), tuple(eager))

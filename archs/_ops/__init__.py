@@ -1,1 +1,102 @@
-"""Each op of the architectures once, as a pure function of tensors. Legend: archs/_spine.py."""
+"""Each op of the architectures once: one signature, several kernels, and a note of which one ran.
+
+Every op has a `plain` kernel, its definition written out, to which tests hold all others.
+`kernel="auto"` takes the first that can run here and suits the call; a kernel asked for by name
+that cannot run is an error, never a silent fallback. Shape letters: archs/_spine.py.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+class KernelRefused(ValueError):
+    """A kernel was asked for by name and cannot run; the message says why."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`why_not` says why it cannot run on a device; `suits` whether it is worth it for a call.
+
+    `one_token`: it takes T = 1 only, T being the second axis of the first argument.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    why_not: Callable[[torch.device], str | None] = lambda device: None
+    suits: Callable[..., bool] = lambda *arguments: True
+    one_token: bool = False
+
+
+_ran: ContextVar[dict[str, str] | None] = ContextVar("ran", default=None)
+
+
+@contextmanager
+def noting_kernels() -> Iterator[dict[str, str]]:
+    """Collects, from op to kernel, what runs inside."""
+    seen: dict[str, str] = {}
+    token = _ran.set(seen)
+    try:
+        yield seen
+    finally:
+        _ran.reset(token)
+
+
+class Op:
+    """Called with its tensors, of which the first says the device. `kernels`: best liked first."""
+
+    def __init__(self, name: str, *kernels: Kernel) -> None:
+        self.name, self.kernels = name, {kernel.name: kernel for kernel in kernels}
+
+    def __call__(self, *arguments: Any, kernel: str = "auto") -> Any:
+        """Raises KernelRefused if the kernel of that name cannot run here."""
+        chosen = self._choose(kernel, arguments)
+        seen = _ran.get()
+        if seen is not None:
+            seen[self.name] = chosen.name
+        return chosen.run(*arguments)
+
+    def _choose(self, name: str, arguments: tuple[Any, ...]) -> Kernel:
+        device, one_token = arguments[0].device, arguments[0].shape[1] == 1
+        if name in self.kernels:
+            kernel = self.kernels[name]
+            reason = kernel.why_not(device)
+            if kernel.one_token and not one_token:
+                reason = "it takes one token at a time"
+            if reason is not None:
+                raise KernelRefused(f"{self.name} cannot run its kernel {name!r} here: {reason}")
+            return kernel
+        # an op without a kernel of this name chooses for itself; the Record says what ran
+        return next(
+            kernel
+            for kernel in self.kernels.values()
+            if kernel.why_not(device) is None
+            and kernel.suits(*arguments)
+            and (one_token or not kernel.one_token)
+        )
+
+
+def every_op() -> dict[str, Op]:
+    """All ops in this folder, by name."""
+    modules = [
+        importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)
+    ]
+    found = [op for module in modules for op in vars(module).values() if isinstance(op, Op)]
+    return {op.name: op for op in sorted(found, key=lambda op: op.name)}
+
+
+def on(*device_types: str) -> Callable[[torch.device], str | None]:
+    """A `why_not` for kernels that run on these types of device only."""
+
+    def why_not(device: torch.device) -> str | None:
+        if device.type in device_types:
+            return None
+        return f"it runs on {' and '.join(device_types)}, not on {device.type}"
+
+    return why_not

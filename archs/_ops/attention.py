@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archs._ops import Kernel, Op
+
 
 class Cache(NamedTuple):
     k_BJSK: Tensor
@@ -56,28 +58,50 @@ def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor
     return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
 
 
-def _scaled_dot_product(q_BHTK: Tensor, k_BJSK: Tensor, v_BJSK: Tensor, **mask) -> Tensor:
+def _sdpa(
+    q_BHTK: Tensor, k_BJSK: Tensor, v_BJSK: Tensor, causal: bool, seen_TS: Tensor | None
+) -> Tensor:
+    mask = {"is_causal": causal, "attn_mask": seen_TS}
     if q_BHTK.shape[1] == k_BJSK.shape[1]:
         return F.scaled_dot_product_attention(q_BHTK, k_BJSK, v_BJSK, **mask)
     if q_BHTK.shape[2] == 1:
         # the queries that share a key/value head become its rows: nothing is copied
         q_BJGK = q_BHTK.view(len(q_BHTK), k_BJSK.shape[1], -1, q_BHTK.shape[-1])
+        mask["is_causal"] = False
         return F.scaled_dot_product_attention(q_BJGK, k_BJSK, v_BJSK, **mask).view_as(q_BHTK)
     return F.scaled_dot_product_attention(q_BHTK, k_BJSK, v_BJSK, enable_gqa=True, **mask)
 
 
+def _plain(
+    q_BHTK: Tensor, k_BJSK: Tensor, v_BJSK: Tensor, causal: bool, seen_TS: Tensor | None
+) -> Tensor:
+    shared_by = q_BHTK.shape[1] // k_BJSK.shape[1]
+    k_BHSK, v_BHSK = (v.repeat_interleave(shared_by, dim=1) for v in (k_BJSK, v_BJSK))
+    scores_BHTS = q_BHTK @ k_BHSK.mT * q_BHTK.shape[-1] ** -0.5
+    if causal:
+        seen_TS = torch.ones_like(scores_BHTS[0, 0], dtype=torch.bool).tril_()
+    if seen_TS is not None:
+        scores_BHTS = scores_BHTS.masked_fill(~seen_TS, -torch.inf)
+    return scores_BHTS.softmax(-1).to(v_BHSK.dtype) @ v_BHSK
+
+
+# (q_BHTK, k_BJSK, v_BJSK, causal, seen_TS) → (B, H, T, K); causal: token t sees keys 0 to t, so
+# T = S; seen_TS: which keys each token sees, None for all; J divides H
+softmax_attention = Op("attention", Kernel("sdpa", _sdpa), Kernel("plain", _plain))
+
+
 def attention(
-    q_BHTK: Tensor, k_BJTK: Tensor, v_BJTK: Tensor, cache: Cache | None
+    q_BHTK: Tensor, k_BJTK: Tensor, v_BJTK: Tensor, cache: Cache | None, kernel: str = "auto"
 ) -> tuple[Tensor, Cache | None]:
     """Each token attends to itself and all before it, this call's and the cache's.
 
     Raises ValueError if the cache has no room for the call.
     """
     if cache is None:
-        return _scaled_dot_product(q_BHTK, k_BJTK, v_BJTK, is_causal=True), None
+        return softmax_attention(q_BHTK, k_BJTK, v_BJTK, True, None, kernel=kernel), None
     T, S = q_BHTK.shape[2], cache.k_BJSK.shape[2]
     if cache.position.device.type != "cpu" and T == 1:
-        return _static_decode(q_BHTK, k_BJTK, v_BJTK, cache)
+        return _static_decode(q_BHTK, k_BJTK, v_BJTK, cache, kernel)
 
     start = int(cache.position)
     end = start + T
@@ -86,25 +110,23 @@ def attention(
     cache.k_BJSK[:, :, start:end] = k_BJTK
     cache.v_BJSK[:, :, start:end] = v_BJTK
     k_BJSK, v_BJSK = cache.k_BJSK[:, :, :end], cache.v_BJSK[:, :, :end]
-    if start == 0:
-        mask = {"is_causal": True}
-    elif T == 1:
-        mask = {}
-    else:
-        seen = torch.ones(T, end, dtype=torch.bool, device=q_BHTK.device).tril_(start)
-        mask = {"attn_mask": seen}
-    y_BHTK = _scaled_dot_product(q_BHTK, k_BJSK, v_BJSK, **mask)
+    seen_TS = None
+    if start > 0 and T > 1:
+        seen_TS = torch.ones(T, end, dtype=torch.bool, device=q_BHTK.device).tril_(start)
+    y_BHTK = softmax_attention(q_BHTK, k_BJSK, v_BJSK, start == 0, seen_TS, kernel=kernel)
     return y_BHTK, cache._replace(position=cache.position + T)
 
 
 def _static_decode(
-    q_BH1K: Tensor, k_BJ1K: Tensor, v_BJ1K: Tensor, cache: Cache
+    q_BH1K: Tensor, k_BJ1K: Tensor, v_BJ1K: Tensor, cache: Cache, kernel: str
 ) -> tuple[Tensor, Cache]:
     row = cache.position.view(1)
     cache.k_BJSK.index_copy_(2, row, k_BJ1K.to(cache.k_BJSK.dtype))
     cache.v_BJSK.index_copy_(2, row, v_BJ1K.to(cache.v_BJSK.dtype))
     seen_S = torch.arange(cache.k_BJSK.shape[2], device=row.device) <= row
-    y_BH1K = _scaled_dot_product(q_BH1K, cache.k_BJSK, cache.v_BJSK, attn_mask=seen_S[None])
+    y_BH1K = softmax_attention(
+        q_BH1K, cache.k_BJSK, cache.v_BJSK, False, seen_S[None], kernel=kernel
+    )
     return y_BH1K, cache._replace(position=cache.position + 1)
 
 

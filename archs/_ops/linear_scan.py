@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archs._ops import Kernel, Op
+
 
 def _fold(x_BTE: Tensor, span: int, fill: float) -> Tensor:
     """(B, T, E) to (span, chunks, B, E), contiguous, padded at the end of time."""
@@ -56,8 +58,22 @@ class LinearScan(torch.autograd.Function):
         return grad_b * earlier_h, grad_b, grad_b[:, 0] * a_BTE[:, 0]
 
 
-def linear_scan(a_BTE: Tensor, b_BTE: Tensor, h_BE: Tensor) -> Tensor:
-    """Every h_t, (B, T, E), from h_{-1} = h_BE; differentiable in all three."""
-    if b_BTE.shape[1] == 1:
-        return torch.addcmul(b_BTE, a_BTE, h_BE[:, None])
-    return LinearScan.apply(a_BTE, b_BTE, h_BE)
+def _step(a_B1E: Tensor, b_B1E: Tensor, h_BE: Tensor) -> Tensor:
+    return torch.addcmul(b_B1E, a_B1E, h_BE[:, None])
+
+
+def _plain(a_BTE: Tensor, b_BTE: Tensor, h_BE: Tensor) -> Tensor:
+    steps = []
+    for a_BE, b_BE in zip(a_BTE.unbind(1), b_BTE.unbind(1), strict=True):
+        h_BE = a_BE * h_BE + b_BE
+        steps.append(h_BE)
+    return torch.stack(steps, dim=1)
+
+
+# (a_BTE, b_BTE, h_BE) → every h_t, (B, T, E), from h_{-1} = h_BE; differentiable in all three
+linear_scan = Op(
+    "linear_scan",
+    Kernel("step", _step, one_token=True),
+    Kernel("folded", LinearScan.apply),
+    Kernel("plain", _plain),
+)

@@ -1,15 +1,17 @@
 """The nonlinear recurrences: Elman, GRU, LSTM. Time is a loop, since h_t needs h_{t-1} first.
 
 Weights are torch.nn.RNN's, GRU's and LSTM's, gate order included. The input's products are hoisted
-out of the loop as one matrix product. On CPU the Elman and GRU loops have a hand-written backward,
-which keeps what the forward pass computed and collects each weight's gradient in one product at
-the end; torch's own does a small product and several small allocations a step. LSTM is torch's,
-which on CPU is oneDNN's fused loop. On CUDA all three are cuDNN's.
+out of the loop as one matrix product. The `stored` kernels have a hand-written backward, which
+keeps what the forward pass computed and gathers each weight's gradient in one product at the end;
+torch's own loop does a small product and several small allocations a step. `torch` is the
+library's: cuDNN on CUDA, oneDNN for LSTM on CPU.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from archs._ops import Kernel, Op, on
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # input, hidden, input bias, hidden bias
 
@@ -20,9 +22,9 @@ class _Elman(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, weight_EE, h_BE):
         states = torch.empty_like(u)
-        previous, weight_t = h_BE, weight_EE.t()
-        for t in range(len(u)):
-            previous = torch.addmm(u[t], previous, weight_t, out=states[t]).tanh_()
+        before, weight_t = h_BE, weight_EE.t()
+        for u_BE, state_BE in zip(u.unbind(), states.unbind(), strict=True):
+            before = torch.addmm(u_BE, before, weight_t, out=state_BE).tanh_()
         ctx.save_for_backward(states, weight_EE, h_BE)
         return states
 
@@ -31,9 +33,10 @@ class _Elman(torch.autograd.Function):
         states, weight_EE, h_BE = ctx.saved_tensors
         grad_u = torch.addcmul(grad_states.new_ones(()), states, states, value=-1)  # tanh'
         grad_h = torch.zeros_like(h_BE)
-        for t in reversed(range(len(states))):
-            grad_u[t].mul_(grad_h.add_(grad_states[t]))
-            torch.mm(grad_u[t], weight_EE, out=grad_h)
+        steps = zip(grad_u.unbind(), grad_states.unbind(), strict=True)
+        for grad_u_BE, grad_BE in reversed(list(steps)):
+            grad_u_BE.mul_(grad_h.add_(grad_BE))
+            torch.mm(grad_u_BE, weight_EE, out=grad_h)
         before = torch.cat([h_BE[None], states[:-1]])
         return grad_u, grad_u.flatten(0, 1).t() @ before.flatten(0, 1), grad_h
 
@@ -44,75 +47,151 @@ class _GRU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, weight, bias, h_BE):
         T, B, E = len(u), *h_BE.shape
-        states, gates = u.new_empty(T + 1, B, E), u.new_empty(T, B, 4 * E)  # r, z, n, W_n h + b_n
+        states, hidden, n = u.new_empty(T + 1, B, E), torch.empty_like(u), u.new_empty(T, B, E)
         states[0] = h_BE
-        weight_t = weight.t()
-        for t in range(T):
-            h = torch.addmm(bias, states[t], weight_t)
-            rz, n, hidden_n = gates[t].split((2 * E, E, E), dim=-1)
-            torch.add(u[t, :, : 2 * E], h[:, : 2 * E], out=rz).sigmoid_()
-            hidden_n.copy_(h[:, 2 * E :])
-            torch.addcmul(u[t, :, 2 * E :], rz[:, :E], hidden_n, out=n).tanh_()
-            torch.lerp(n, states[t], rz[:, E:], out=states[t + 1])
-        ctx.save_for_backward(states, gates, weight)
+        weight_t, before = weight.t(), states[0]
+        u_rz, u_n = u[..., : 2 * E], u[..., 2 * E :]
+        rz, hidden_n = hidden[..., : 2 * E], hidden[..., 2 * E :]  # σ(…) in place, W_n h + b_n
+        r, z = rz[..., :E], rz[..., E:]
+        steps = (v.unbind() for v in (hidden, u_rz, rz, u_n, r, hidden_n, n, z, states[1:]))
+        for hidden_t, u_rz_t, rz_t, u_n_t, r_t, hidden_n_t, n_t, z_t, state_t in zip(
+            *steps, strict=True
+        ):
+            torch.addmm(bias, before, weight_t, out=hidden_t)
+            rz_t.add_(u_rz_t).sigmoid_()
+            torch.addcmul(u_n_t, r_t, hidden_n_t, out=n_t).tanh_()
+            before = torch.lerp(n_t, before, z_t, out=state_t)
+        ctx.save_for_backward(states, hidden, n, weight)
         return states[1:]
 
     @staticmethod
     def backward(ctx, grad_states):
-        states, gates, weight = ctx.saved_tensors
-        r, z, n, hidden_n = gates.chunk(4, dim=-1)
-        # every factor that does not wait for a later step's gradient, all steps at once
-        to_n = (1 - z) * (1 - n * n)
-        to_z = (states[:-1] - n) * z * (1 - z)
-        to_r = to_n * hidden_n * r * (1 - r)
-        to_hidden_n = to_n * r
-        factors = torch.cat([to_r, to_z, to_hidden_n], dim=-1)
-        grad_hidden = torch.empty_like(factors)
-        totals = torch.empty_like(grad_states)
+        states, hidden, n, weight = ctx.saved_tensors
+        r, z, hidden_n = hidden.chunk(3, dim=-1)
+        E = n.shape[-1]
+        # every factor that does not wait for a later step's gradient, for all steps at once
+        factors = torch.empty(*n.shape[:2], 3, E, dtype=n.dtype)  # of r, z, W_n h before their σ
+        to_n = torch.addcmul(n.new_ones(()), n, n, value=-1).mul_(1 - z)
+        torch.mul(to_n, r, out=factors[:, :, 2])
+        torch.mul(torch.sub(states[:-1], n), torch.addcmul(z, z, z, value=-1), out=factors[:, :, 1])
+        torch.mul(factors[:, :, 2] * hidden_n, 1 - r, out=factors[:, :, 0])
+
+        grad_hidden, totals = torch.empty_like(factors), torch.empty_like(n)
         grad_h = torch.zeros_like(states[0])
-        for t in reversed(range(len(grad_states))):
-            total = torch.add(grad_h, grad_states[t], out=totals[t])
-            torch.mul(
-                factors[t].unflatten(-1, (3, -1)),
-                total[:, None],
-                out=grad_hidden[t].unflatten(-1, (3, -1)),
-            )
-            torch.addmm(total * z[t], grad_hidden[t], weight, out=grad_h)
-        grad_u = torch.cat([grad_hidden[..., : 2 * z.shape[-1]], to_n * totals], dim=-1)
-        flat = grad_hidden.flatten(0, 1)
-        return grad_u, flat.t() @ states[:-1].flatten(0, 1), flat.sum(0), grad_h
+        steps = (v.unbind() for v in (grad_states, totals, factors, grad_hidden, z))
+        flat = grad_hidden.flatten(2).unbind()
+        for grad_t, total_t, factor_t, grad_hidden_t, z_t, flat_t in reversed(
+            list(zip(*steps, flat, strict=True))
+        ):
+            torch.add(grad_h, grad_t, out=total_t)
+            torch.mul(factor_t, total_t[:, None], out=grad_hidden_t)
+            torch.addmm(torch.mul(total_t, z_t), flat_t, weight, out=grad_h)
+        grad_u = torch.cat([grad_hidden[:, :, :2].flatten(2), to_n.mul_(totals)], dim=-1)
+        grad_hidden = grad_hidden.flatten(2).flatten(0, 1)
+        grad_weight = grad_hidden.t() @ states[:-1].flatten(0, 1)
+        return grad_u, grad_weight, grad_hidden.sum(0), grad_h
 
 
-def elman(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
-    """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh): every h_t, (B, T, E)."""
-    if x_BTD.device.type != "cpu":
-        return torch.rnn_tanh(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
+def _elman_plain(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    steps = []
+    for u_BE in F.linear(x_BTD, weight_ih, bias_ih + bias_hh).unbind(1):
+        h_BE = torch.tanh(u_BE + F.linear(h_BE, weight_hh))
+        steps.append(h_BE)
+    return torch.stack(steps, dim=1)
+
+
+def _elman_stored(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     u = F.linear(x_BTD, weight_ih, bias_ih + bias_hh)
-    if x_BTD.shape[1] == 1:
-        return torch.tanh(u + F.linear(h_BE, weight_hh)[:, None])
     u = u.transpose(0, 1).to(weight_hh.dtype).contiguous()
     with torch.autocast("cpu", enabled=False):  # the loop keeps its weights' precision
         return _Elman.apply(u, weight_hh, h_BE).transpose(0, 1)
 
 
-def gru(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
-    """torch.nn.GRU's recurrence: every h_t, (B, T, E)."""
-    if x_BTD.device.type != "cpu":
-        return torch.gru(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
+def _elman_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
+    return torch.rnn_tanh(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
+
+
+def _gru_plain(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
-    if x_BTD.shape[1] == 1:
-        return torch.gru_cell(x_BTD[:, 0], h_BE, *weights)[:, None]
+    steps = []
+    for u_BG in F.linear(x_BTD, weight_ih, bias_ih).unbind(1):
+        u_r, u_z, u_n = u_BG.chunk(3, dim=-1)
+        hidden_r, hidden_z, hidden_n = F.linear(h_BE, weight_hh, bias_hh).chunk(3, dim=-1)
+        r_BE, z_BE = torch.sigmoid(u_r + hidden_r), torch.sigmoid(u_z + hidden_z)
+        n_BE = torch.tanh(u_n + r_BE * hidden_n)
+        h_BE = n_BE + z_BE * (h_BE - n_BE)
+        steps.append(h_BE)
+    return torch.stack(steps, dim=1)
+
+
+def _gru_stored(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     u = F.linear(x_BTD, weight_ih, bias_ih).transpose(0, 1).to(weight_hh.dtype).contiguous()
     with torch.autocast("cpu", enabled=False):  # the loop keeps its weights' precision
         return _GRU.apply(u, weight_hh, bias_hh, h_BE).transpose(0, 1)
 
 
-def lstm(x_BTD: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor) -> tuple[Tensor, Tensor]:
-    """torch.nn.LSTM's recurrence: every h_t, (B, T, E), and the cell after the last token."""
-    if x_BTD.device.type == "cpu" and x_BTD.shape[1] == 1:
-        h_BE, c_BE = torch.lstm_cell(x_BTD[:, 0], (h_BE, c_BE), *weights)
-        return h_BE[:, None], c_BE
+def _gru_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
+    return torch.gru(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
+
+
+def _gru_cell(x_B1D: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
+    return torch.gru_cell(x_B1D[:, 0], h_BE, *weights)[:, None]
+
+
+def _lstm_plain(
+    x_BTD: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor
+) -> tuple[Tensor, Tensor]:
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    steps = []
+    for u_BG in F.linear(x_BTD, weight_ih, bias_ih + bias_hh).unbind(1):
+        i_BE, f_BE, g_BE, o_BE = (u_BG + F.linear(h_BE, weight_hh)).chunk(4, dim=-1)
+        c_BE = f_BE.sigmoid() * c_BE + i_BE.sigmoid() * g_BE.tanh()
+        h_BE = o_BE.sigmoid() * c_BE.tanh()
+        steps.append(h_BE)
+    return torch.stack(steps, dim=1), c_BE
+
+
+def _lstm_torch(
+    x_BTD: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor
+) -> tuple[Tensor, Tensor]:
     hidden = (h_BE[None], c_BE[None])
     y_BTE, _, c_1BE = torch.lstm(x_BTD, hidden, list(weights), True, 1, 0.0, False, False, True)
     return y_BTE, c_1BE[0]
+
+
+def _lstm_cell(
+    x_B1D: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor
+) -> tuple[Tensor, Tensor]:
+    h_BE, c_BE = torch.lstm_cell(x_B1D[:, 0], (h_BE, c_BE), *weights)
+    return h_BE[:, None], c_BE
+
+
+def _learns(x_BTD: Tensor, weights: Weights, *states: Tensor) -> bool:
+    return torch.is_grad_enabled()
+
+
+# (x_BTD, weights, h_BE) → every h_t, (B, T, E); tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
+elman = Op(
+    "elman",
+    Kernel("stored", _elman_stored, why_not=on("cpu")),
+    Kernel("torch", _elman_torch),
+    Kernel("plain", _elman_plain),
+)
+# (x_BTD, weights, h_BE) → every h_t, (B, T, E); torch.nn.GRU's recurrence
+gru = Op(
+    "gru",
+    Kernel("cell", _gru_cell, why_not=on("cpu"), one_token=True),
+    Kernel("stored", _gru_stored, why_not=on("cpu"), suits=_learns),
+    Kernel("torch", _gru_torch),  # without a gradient to come, torch's loop is the faster
+    Kernel("plain", _gru_plain),
+)
+# (x_BTD, weights, h_BE, c_BE) → every h_t and the last cell; torch.nn.LSTM's recurrence
+lstm = Op(
+    "lstm",
+    Kernel("cell", _lstm_cell, why_not=on("cpu"), one_token=True),  # oneDNN reorders weights a call
+    Kernel("torch", _lstm_torch),
+    Kernel("plain", _lstm_plain),
+)

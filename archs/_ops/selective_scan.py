@@ -12,6 +12,8 @@ batched matrix products.
 import torch
 from torch import Tensor
 
+from archs._ops import Kernel, Op
+
 CACHED_ELEMENTS = 2**17  # of one (block, B, N, E) tensor; a few of them fit a second-level cache
 
 
@@ -73,17 +75,41 @@ class SelectiveScan(torch.autograd.Function):
         return grads[0], grads[1], grad_a, grads[2], grads[3], grad_BNE
 
 
-def selective_scan(
+def _blocked(
     x_BTE: Tensor, dt_BTE: Tensor, a_EN: Tensor, b_BTN: Tensor, c_BTN: Tensor, state_BNE: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y (B, T, E) and the state after the last token; differentiable in every argument."""
-    if x_BTE.shape[1] == 1:
-        dt_B1E = dt_BTE
-        decay_BNE = torch.exp(dt_B1E * a_EN.T)
-        state_BNE = decay_BNE * state_BNE + b_BTN.mT * (dt_B1E * x_BTE)
-        return c_BTN @ state_BNE, state_BNE
-    time_major = [v.transpose(0, 1).contiguous() for v in (x_BTE, dt_BTE, b_BTN, c_BTN)]
-    x, dt, b, c = time_major
+    x, dt, b, c = (v.transpose(0, 1).contiguous() for v in (x_BTE, dt_BTE, b_BTN, c_BTN))
     with torch.autocast(x.device.type, enabled=False):  # the scan keeps its inputs' precision
         y, state_BNE = SelectiveScan.apply(x, dt, a_EN.T.contiguous(), b, c, state_BNE)
     return y.transpose(0, 1), state_BNE
+
+
+def _step(
+    x_B1E: Tensor, dt_B1E: Tensor, a_EN: Tensor, b_B1N: Tensor, c_B1N: Tensor, state_BNE: Tensor
+) -> tuple[Tensor, Tensor]:
+    decay_BNE = torch.exp(dt_B1E * a_EN.T)
+    state_BNE = torch.addcmul(b_B1N.mT * (dt_B1E * x_B1E), decay_BNE, state_BNE)
+    return c_B1N @ state_BNE, state_BNE
+
+
+def _plain(
+    x_BTE: Tensor, dt_BTE: Tensor, a_EN: Tensor, b_BTN: Tensor, c_BTN: Tensor, state_BNE: Tensor
+) -> tuple[Tensor, Tensor]:
+    steps = []
+    for x_BE, dt_BE, b_BN, c_BN in zip(
+        *(v.unbind(1) for v in (x_BTE, dt_BTE, b_BTN, c_BTN)), strict=True
+    ):
+        decay_BNE = torch.exp(dt_BE[:, None] * a_EN.T)
+        state_BNE = decay_BNE * state_BNE + b_BN[..., None] * (dt_BE * x_BE)[:, None]
+        steps.append((c_BN[..., None] * state_BNE).sum(1))
+    return torch.stack(steps, dim=1), state_BNE
+
+
+# (x_BTE, dt_BTE, a_EN, b_BTN, c_BTN, state_BNE) → y (B, T, E) and the state after the last token;
+# differentiable in every argument
+selective_scan = Op(
+    "selective_scan",
+    Kernel("step", _step, one_token=True),
+    Kernel("blocked", _blocked),
+    Kernel("plain", _plain),
+)

@@ -1,24 +1,50 @@
-"""Causal depthwise convolution over the last few tokens, and the tail it carries between calls."""
+"""Causal depthwise convolution over the last few tokens, and the tail it carries between calls.
+
+y_t = bias + Σ_w weight_w x_{t-W+1+w}
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archs._ops import Kernel, Op
 
-def short_conv(
-    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor | None
+
+def _with_tail(x_BTE: Tensor, tail_BWE: Tensor) -> tuple[Tensor, Tensor]:
+    """The tail followed by the call's inputs; and the next call's tail, which keeps only itself."""
+    whole_BTE = torch.cat([tail_BWE.to(x_BTE.dtype), x_BTE], dim=1)
+    return whole_BTE, whole_BTE[:, x_BTE.shape[1] :].clone()
+
+
+def _conv1d(
+    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y_t = bias + Σ_w weight_w x_{t-W+1+w}, and the last W - 1 inputs for the next call.
+    whole_BTE, tail_BWE = _with_tail(x_BTE, tail_BWE)
+    return F.conv1d(whole_BTE.mT, weight_E1W, bias_E, groups=len(weight_E1W)).mT, tail_BWE
 
-    `tail_BWE` holds the W - 1 inputs before this call; None stands for zeros.
-    """
-    width = weight_E1W.shape[-1]
-    if tail_BWE is None:
-        tail_BWE = x_BTE.new_zeros(len(x_BTE), width - 1, x_BTE.shape[-1])
-    x_BTE = torch.cat([tail_BWE.to(x_BTE.dtype), x_BTE], dim=1)
-    T = x_BTE.shape[1] - width + 1
-    if T == 1:
-        y_BTE = torch.einsum("bwe,ew->be", x_BTE, weight_E1W[:, 0])[:, None] + bias_E
-    else:
-        y_BTE = F.conv1d(x_BTE.mT, weight_E1W, bias_E, groups=len(weight_E1W)).mT
-    return y_BTE, x_BTE[:, T:].clone()
+
+def _step(
+    x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+) -> tuple[Tensor, Tensor]:
+    whole_BWE, tail_BWE = _with_tail(x_B1E, tail_BWE)
+    y_B1E = (whole_BWE * weight_E1W[:, 0].T).sum(1, keepdim=True)
+    return y_B1E + bias_E, tail_BWE
+
+
+def _plain(
+    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+) -> tuple[Tensor, Tensor]:
+    T = x_BTE.shape[1]
+    whole_BTE, tail_BWE = _with_tail(x_BTE, tail_BWE)
+    taps = weight_E1W[:, 0].unbind(-1)
+    return bias_E + sum(whole_BTE[:, w : w + T] * tap for w, tap in enumerate(taps)), tail_BWE
+
+
+# (x_BTE, weight_E1W, bias_E, tail_BWE) → y (B, T, E) and the tail for the next call; the tail
+# holds the W - 1 inputs before this call
+short_conv = Op(
+    "short_conv",
+    Kernel("step", _step, one_token=True),
+    Kernel("conv1d", _conv1d),
+    Kernel("plain", _plain),
+)

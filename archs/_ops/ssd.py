@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archs._ops import Kernel, Op
+
 
 def chunk_length(d_state: int, d_head: int) -> int:
     """Q, the fastest power of two on CPU: more means more scores, fewer more (N, K) states."""
@@ -28,19 +30,10 @@ def _decay_between(log_decay: Tensor) -> Tensor:
     return between.masked_fill(ahead, -torch.inf).exp()
 
 
-def ssd(
+def _chunked(
     x_BTHK: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTN: Tensor, c_BTN: Tensor, state_BNHK: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y (B, T, H, K) and the state after the last token; one group of B and C for all heads."""
     B, T, H, K = x_BTHK.shape
-    if T == 1:
-        decay_BH = torch.exp(dt_BTH[:, 0] * a_H)
-        dtx_BHK = dt_BTH[:, 0, :, None] * x_BTHK[:, 0]
-        state_BNHK = decay_BH[:, None, :, None] * state_BNHK
-        state_BNHK = state_BNHK + b_BTN[:, 0, :, None, None] * dtx_BHK[:, None]
-        y_B1HK = (c_BTN @ state_BNHK.flatten(2)).view(B, 1, H, K)
-        return y_B1HK, state_BNHK
-
     Q = min(chunk_length(b_BTN.shape[-1], K), T)
     if pad := -T % Q:
         # dt = 0 neither decays the state nor adds to it
@@ -74,3 +67,37 @@ def ssd(
     y_BCHQK = y_BCHQK + carried_BCQHK.transpose(2, 3) * log_decay_BCHQ.exp()[..., None]
     y_BTHK = y_BCHQK.transpose(2, 3).reshape(B, -1, H, K)[:, :T]
     return y_BTHK, state_BNE.view(B, -1, H, K)
+
+
+def _step(
+    x_B1HK: Tensor, dt_B1H: Tensor, a_H: Tensor, b_B1N: Tensor, c_B1N: Tensor, state_BNHK: Tensor
+) -> tuple[Tensor, Tensor]:
+    decay_B1H1 = torch.exp(dt_B1H * a_H)[..., None]
+    dtx_B1HK = dt_B1H[..., None] * x_B1HK
+    added_BNHK = b_B1N.mT[..., None] * dtx_B1HK
+    state_BNHK = torch.addcmul(added_BNHK, decay_B1H1, state_BNHK)
+    return (c_B1N @ state_BNHK.flatten(2)).view_as(x_B1HK), state_BNHK
+
+
+def _plain(
+    x_BTHK: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTN: Tensor, c_BTN: Tensor, state_BNHK: Tensor
+) -> tuple[Tensor, Tensor]:
+    steps = []
+    for x_BHK, dt_BH, b_BN, c_BN in zip(
+        *(v.unbind(1) for v in (x_BTHK, dt_BTH, b_BTN, c_BTN)), strict=True
+    ):
+        decay_BH = torch.exp(dt_BH * a_H)
+        added_BNHK = b_BN[:, :, None, None] * (dt_BH[..., None] * x_BHK)[:, None]
+        state_BNHK = decay_BH[:, None, :, None] * state_BNHK + added_BNHK
+        steps.append((c_BN[:, :, None, None] * state_BNHK).sum(1))
+    return torch.stack(steps, dim=1), state_BNHK
+
+
+# (x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK) → y (B, T, H, K) and the state after the last
+# token; one group of B and C for all heads; differentiable in every argument
+ssd = Op(
+    "ssd",
+    Kernel("step", _step, one_token=True),
+    Kernel("chunked", _chunked),
+    Kernel("plain", _plain),
+)
