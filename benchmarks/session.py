@@ -21,6 +21,7 @@ class Session:
         self.options, self.root = options, Path(options.results)
         device = machine.pick_device(options.device)
         sweep.check(options)
+        machine.settle()
         self.free_cores = machine.use_one_core() if device == "cpu" else []
         reads_text = "quality" in (options.phase or sweep.PHASES)
         self.corpus = corpus.load(options.corpus) if reads_text else None

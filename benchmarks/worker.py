@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import corpus, harness
+from benchmarks import corpus, harness, machine
 from benchmarks.machine import Environment
 from results import Case
 
@@ -77,6 +77,7 @@ class TrainingPool:
 
 def main() -> None:
     torch.set_num_threads(1)
+    machine.settle()
     if sys.platform == "linux":
         os.sched_setaffinity(0, {int(sys.argv[1])})
     for line in sys.stdin:
