@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archs._ops.cross_entropy import cross_entropy
+from archs._ops.rms_norm import rms_norm
 
 EPS = 1e-5
 
@@ -54,11 +55,13 @@ class Block(nn.Module):
         return None
 
 
-class RMSNorm(nn.RMSNorm):
-    """Zhang & Sennrich, Root Mean Square Layer Normalization  https://arxiv.org/abs/1910.07467"""
-
+class RMSNorm(nn.Module):
     def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, eps=EPS)
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, EPS)
 
 
 class SwiGLU(nn.Module):

@@ -42,8 +42,8 @@ class Attention(nn.Module):
     def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         B, T, D = x_BTD.shape
         heads = self.qkv(x_BTD).view(B, T, -1, self.d_head).transpose(1, 2)
-        q_BHTK, k_BJTK, v_BJTK = heads.split((self.n_head, self.n_kv_head, self.n_kv_head), dim=1)
-        q_BHTK, k_BJTK = rope(q_BHTK, state), rope(k_BJTK, state)
+        placed, v_BJTK = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=1)
+        q_BHTK, k_BJTK = rope(placed, state).split((self.n_head, self.n_kv_head), dim=1)
         y_BHTK, state = attention(q_BHTK, k_BJTK, v_BJTK, state, self.kernel)
         return self.out(y_BHTK.transpose(1, 2).reshape(B, T, D)), state
 

@@ -33,6 +33,7 @@ ARGUMENTS = {
     "gru": lambda T: (randn(B, T, E), cell(3), randn(B, E)),
     "linear_scan": lambda T: (randn(B, T, E), randn(B, T, E), randn(B, E)),
     "lstm": lambda T: (randn(B, T, E), cell(4), randn(B, E), randn(B, E)),
+    "rms_norm": lambda T: (randn(B, T, E), randn(E), 1e-5),
     "selective_scan": lambda T: (
         *(randn(B, T, E), positive(B, T, E), -positive(E, N)),
         *(randn(B, T, N), randn(B, T, N), randn(B, N, E)),
