@@ -38,10 +38,13 @@ class Block(nn.Module):
     is spent: only the returned one may be used again. None means "start here and keep nothing".
     """
 
-    final_norm: type[nn.Module] | Any = staticmethod(lambda d_model: RMSNorm(d_model))
-
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
+
+    @staticmethod
+    def final_norm(config: Any) -> nn.Module:
+        """What stands between the last block and the head."""
+        return RMSNorm(config.d_model, config.kernel)
 
     def init_state(self, batch: int, max_len: int) -> Any:
         raise NotImplementedError
@@ -56,12 +59,12 @@ class Block(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, kernel: str = "auto") -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(d_model))
+        self.weight, self.kernel = nn.Parameter(torch.ones(d_model)), kernel
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, EPS)
+        return rms_norm(x, self.weight, EPS, kernel=self.kernel)
 
 
 class SwiGLU(nn.Module):
@@ -80,12 +83,12 @@ class SwiGLU(nn.Module):
 class MixerMLP(Block):
     """The pre-norm pair most architectures use: mix over time, then a SwiGLU at each token."""
 
-    def __init__(self, d_model: int, mixer: nn.Module, d_mlp: int) -> None:
+    def __init__(self, config: Any, mixer: nn.Module) -> None:
         nn.Module.__init__(self)
-        self.mix_norm = RMSNorm(d_model)
+        self.mix_norm = RMSNorm(config.d_model, config.kernel)
         self.mixer = mixer
-        self.mlp_norm = RMSNorm(d_model)
-        self.mlp = SwiGLU(d_model, d_mlp)
+        self.mlp_norm = RMSNorm(config.d_model, config.kernel)
+        self.mlp = SwiGLU(config.d_model, config.d_mlp)
 
     def init_state(self, batch: int, max_len: int) -> Any:
         return self.mixer.init_state(batch, max_len)
@@ -102,9 +105,9 @@ class MixerMLP(Block):
 class MixerOnly(Block):
     """The pre-norm unit of the Mamba papers: the mixer is wide enough to be its own MLP."""
 
-    def __init__(self, d_model: int, mixer: nn.Module) -> None:
+    def __init__(self, config: Any, mixer: nn.Module) -> None:
         nn.Module.__init__(self)
-        self.norm = RMSNorm(d_model)
+        self.norm = RMSNorm(config.d_model, config.kernel)
         self.mixer = mixer
 
     def init_state(self, batch: int, max_len: int) -> Any:
@@ -129,7 +132,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(block(config, layer) for layer in range(config.n_layer))
-        self.norm = block.final_norm(config.d_model)
+        self.norm = block.final_norm(config)
         self.init_weights()
 
     @torch.no_grad()

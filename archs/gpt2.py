@@ -28,8 +28,6 @@ class Config(_spine.Config):
 
 
 class Block(_spine.Block):
-    final_norm = LayerNorm
-
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__(config, layer)
         self.kernel = config.kernel
@@ -48,6 +46,10 @@ class Block(_spine.Block):
         self.down = nn.Linear(config.d_mlp, config.d_model)
         for linear in (self.qkv, self.out, self.up, self.down):
             nn.init.zeros_(linear.bias)
+
+    @staticmethod
+    def final_norm(config: Config) -> nn.Module:
+        return LayerNorm(config.d_model)
 
     def init_state(self, batch: int, max_len: int) -> State:
         return empty_cache(self.out.weight, batch, self.n_head, max_len, self.d_head)

@@ -27,7 +27,7 @@ class Block(_spine.MixerOnly):
             mixer = llama.Attention(config.d_model, heads, heads // 2, config.kernel)
         else:
             mixer = mamba2.Mixer(config)
-        super().__init__(config.d_model, mixer)
+        super().__init__(config, mixer)
 
 
 def shapes(size):

@@ -54,7 +54,7 @@ class Attention(nn.Module):
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
         mixer = Attention(config.d_model, config.n_head, config.n_kv_head, config.kernel)
-        super().__init__(config.d_model, mixer, config.d_mlp)
+        super().__init__(config, mixer)
 
 
 def shapes(size):

@@ -89,7 +89,7 @@ class Mixer(nn.Module):
 
 class Block(_spine.MixerOnly):
     def __init__(self, config: Config, layer: int) -> None:
-        super().__init__(config.d_model, Mixer(config))
+        super().__init__(config, Mixer(config))
 
 
 def shapes(size):

@@ -50,7 +50,7 @@ class Mixer(nn.Module):
         self.dt_bias_H = nn.Parameter(init_dt_bias(H))
         self.a_log_H = nn.Parameter(torch.empty(H).uniform_(1, 16).log())
         self.skip_H = nn.Parameter(torch.ones(H))
-        self.norm = _spine.RMSNorm(E)
+        self.norm = _spine.RMSNorm(E, config.kernel)
         self.out = nn.Linear(E, config.d_model, bias=False)
 
     def init_state(self, batch: int, max_len: int) -> State:
@@ -86,7 +86,7 @@ class Mixer(nn.Module):
 
 class Block(_spine.MixerOnly):
     def __init__(self, config: Config, layer: int) -> None:
-        super().__init__(config.d_model, Mixer(config))
+        super().__init__(config, Mixer(config))
 
 
 def head_width(size) -> int:

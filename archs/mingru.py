@@ -53,7 +53,7 @@ class Mixer(nn.Module):
 
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
-        super().__init__(config.d_model, Mixer(config), config.d_mlp)
+        super().__init__(config, Mixer(config))
 
 
 def shapes(size):

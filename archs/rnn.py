@@ -34,7 +34,7 @@ class Mixer(_cell.Cell):
 
 class Block(_spine.MixerMLP):
     def __init__(self, config: Config, layer: int) -> None:
-        super().__init__(config.d_model, Mixer(config), config.d_mlp)
+        super().__init__(config, Mixer(config))
 
 
 SIZES = Matched(Block, _cell.shapes)
