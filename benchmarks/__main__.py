@@ -1,4 +1,4 @@
-"""`python -m benchmarks list | doctor`: what `pytest benchmarks` would run, and what works here."""
+"""`python -m benchmarks list | doctor | peers`: what would run, what works here, who is faster."""
 
 import argparse
 import sys
@@ -14,6 +14,7 @@ import results
 from archs._ops import every_op
 from archs._sizes import NAMED
 from benchmarks import corpus, machine, sweep
+from benchmarks.peers import _command as peers
 from results.schema import record_path
 
 STATE_LENGTHS = (1024, 8192, 65_536)
@@ -99,13 +100,14 @@ def main(arguments: list[str] | None = None) -> int:
     checking = commands.add_parser("doctor", help="which kernels work here, and why not")
     checking.add_argument("--device", choices=("cpu", "cuda"))
     checking.set_defaults(run=doctor)
+    peers.add_options(commands.add_parser("peers", help="time our code beside other people's"))
     options: Any = parser.parse_args(arguments)
     try:
-        options.run(options)
+        code: int | None = options.run(options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":

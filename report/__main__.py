@@ -1,4 +1,4 @@
-"""`python -m report build`: the figures, the tables and one page, from what results/ holds."""
+"""`python -m report build | peers`: figures, tables and one page, from what results/ holds."""
 
 import argparse
 import sys
@@ -10,16 +10,21 @@ from rich.console import Console
 import results
 from report.build import sections, write
 from report.page import render
-from report.terminal import table
+from report.peers import ratios, text
+from report.summary import markdown
+from report.terminal import peers_table, table
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="write the figures, tables and index.html")
-    build.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
     build.add_argument("--out", type=Path, default=Path("report-out"), help="folder to write")
-    build.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
+    peers = commands.add_parser("peers", help="how our code does beside other people's")
+    peers.add_argument("--markdown", action="store_true", help="as a GitHub table")
+    for command in (build, peers):
+        command.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
+        command.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
     return parser.parse_args(argv)
 
 
@@ -30,37 +35,56 @@ def _complain(sentence: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """0: all is well; 1: something could not be read or written; 2: asked for what is not there."""
     given = _arguments(argv)
-    root, out = given.results.resolve(), given.out.resolve()
-    if not root.is_dir():
+    if not given.results.is_dir():
         _complain(f"{given.results} is not a folder of results")
         return 2
-    if root == out or root in out.parents:
-        _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
-        return 2
     try:
-        loaded = results.load(given.labels or None, root)
+        loaded = results.load(given.labels or None, given.results.resolve())
     except ValueError as error:
         _complain(str(error))
         return 2
     for sentence in loaded.unreadable:
         _complain(sentence)
+    code = _peers(given, loaded) if given.command == "peers" else _build(given, loaded)
+    return code or bool(loaded.unreadable)
+
+
+def _peers(given: argparse.Namespace, loaded: results.Loaded) -> int:
+    found = ratios(loaded.records)
+    if found.empty:
+        _complain(f"no pair in {given.results}; `python -m benchmarks peers` measures some")
+        return 1
+    if given.markdown:
+        print(markdown(text(found)), end="")
+    else:
+        Console().print(peers_table(found))
+    return 0
+
+
+def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
+    root, out = given.results.resolve(), given.out.resolve()
+    if root == out or root in out.parents:
+        _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
+        return 2
     if not loaded.records:
         _complain(f"no readable Record in {given.results}; `pytest benchmarks` measures some")
         return 1
-    parts = list(sections(loaded.records))
+    parts, pairs = list(sections(loaded.records)), ratios(loaded.records)
     try:
-        paths = write(loaded.records, parts, out)
+        paths = write(loaded.records, parts, pairs, out)
         page = out / "index.html"
-        page.write_text(render(parts, loaded.unreadable))
+        page.write_text(render(parts, pairs, loaded.unreadable))
     except OSError as error:
         _complain(f"cannot write the report to {given.out}: {error}")
         return 1
     for part in parts:
         Console().print(table(part))
+    if len(pairs):
+        Console().print(peers_table(pairs))
     for path in [*paths, page]:
         if path.suffix in (".png", ".md", ".html"):
             print(path)
-    return 1 if loaded.unreadable else 0
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from report import peers
 from report.choice import best_learning_rates
 from report.compare import Comparison, comparisons, trained_setting
 from report.plots import context, frontier, length
@@ -77,6 +78,7 @@ def _section(records: Sequence[Record], suffix: str, looks: dict[str, Style]) ->
 
 def sections(records: Sequence[Record]) -> Iterator[Section]:
     """One for each machine and size; file names carry only what tells them apart."""
+    records = [record for record in records if not peers.is_peers(record)]
     looks = styles(record.case.arch for record in records)
     labels = sorted({record.label for record in records})
     for label in labels:
@@ -94,7 +96,15 @@ def _tables(section: Section) -> str:
     return "\n".join(parts)
 
 
-def write(records: Sequence[Record], parts: Sequence[Section], out: Path) -> list[Path]:
+def _peers_tables(ratios: pd.DataFrame) -> list[str]:
+    if ratios.empty:
+        return []
+    return [f"## {peers.TITLE}\n\n{peers.EXPLANATION}\n\n{markdown(peers.text(ratios))}"]
+
+
+def write(
+    records: Sequence[Record], parts: Sequence[Section], ratios: pd.DataFrame, out: Path
+) -> list[Path]:
     """The figures and tables, most telling first. Raises OSError if `out` cannot be written."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [
@@ -103,6 +113,9 @@ def write(records: Sequence[Record], parts: Sequence[Section], out: Path) -> lis
         for drawing in [*part.drawings, *part.alone]
         for path in drawing.save(out)
     ]
-    (out / "table.md").write_text("\n".join(_tables(part) for part in parts))
+    tables = [*map(_tables, parts), *_peers_tables(ratios)]
+    (out / "table.md").write_text("\n".join(tables))
     tidy(records).to_csv(out / "table.csv", index=False)
+    if len(ratios):
+        ratios.to_csv(out / "peers.csv", index=False)
     return [*paths, out / "table.md", out / "table.csv"]

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 
+from report import peers
 from report.build import Section
 
 HERE = Path(__file__).parent
 
 
-def render(parts: Sequence[Section], unreadable: Sequence[str]) -> str:
+def render(parts: Sequence[Section], ratios: pd.DataFrame, unreadable: Sequence[str]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -19,4 +21,10 @@ def render(parts: Sequence[Section], unreadable: Sequence[str]) -> str:
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html.j2")
-    return template.render(sections=parts, unreadable=unreadable)
+    return template.render(
+        sections=parts,
+        peers=None if ratios.empty else peers.text(ratios),
+        peers_title=peers.TITLE,
+        peers_explanation=peers.EXPLANATION,
+        unreadable=unreadable,
+    )

@@ -1,9 +1,13 @@
 """The report in one terminal window: quality, four costs, and who leads where."""
 
+from typing import Literal
+
+import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from report import peers
 from report.build import Section
 from report.choice import within
 from report.compare import QUALITY, trained_setting
@@ -44,4 +48,25 @@ def table(section: Section) -> Table:
             for cost in costs
         ]
         shown.add_row(*map(Text, (name, loss, *marked)))
+    return shown
+
+
+def peers_table(ratios: pd.DataFrame) -> Table:
+    """Two lines for each pair, so that it fits into 80 columns."""
+    shown = Table(
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=Text(peers.TITLE, style="bold"),
+        caption=peers.EXPLANATION,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    cells = peers.text(ratios)
+    for heading in cells.columns:
+        side: Literal["left", "right"] = "left" if heading in peers.NAMES else "right"
+        shown.add_column(heading.replace(" ", "\n"), justify=side)
+    for line in cells.to_dict("records"):
+        broken = {name: line[name].replace(" ", "\n") for name in peers.BROKEN}
+        shown.add_row(*map(Text, (line | broken).values()))
     return shown

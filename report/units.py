@@ -55,3 +55,8 @@ def show_length(tokens: int) -> str:
 def show_count(tokens: int) -> str:
     """How many: 20M, 1.5k; here k is 1000."""
     return _scaled(tokens, _THOUSANDS)
+
+
+def show_ratio(value: float) -> str:
+    """How many times."""
+    return _digits(value)

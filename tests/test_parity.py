@@ -1,202 +1,77 @@
-"""Agreement with implementations we did not write: their weights in our models, the same logits.
+"""Agreement with implementations we did not write: our weights in theirs, the same logits.
 
-Each test copies weights, then compares a whole forward pass and a token-by-token decode.
+The copying of weights is benchmarks/peers'; here it is held to a whole forward pass and to decode,
+with weights that are larger than fresh ones, so that a wrong gate or scale cannot hide.
 """
-
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-import archs
-from archs import gpt2, llama, mamba, mamba2
 from archs._ops import recurrent
+from benchmarks import peers
+from benchmarks.peers._peer import Missing, Ours
 
-transformers = pytest.importorskip("transformers", reason="pip install 'seqfrontier[peers]'")
-
-VOCAB, LENGTH = 96, 150
+SIZE, LENGTH, PROMPT = "100k", 150, 100
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-def ours(module, **changes):
-    config = replace(module.SIZES["100k"], vocab_size=VOCAB, **changes)
-    return archs.LanguageModel(config, module.Block)
-
-
-@torch.no_grad()
-def copy(pairs):
-    """Each (ours, theirs) in place. Raises if a shape differs, so nothing is broadcast."""
-    for target, source in pairs:
-        assert target.shape == source.shape
-        target.copy_(source)
-
-
-def copied(theirs, module):
-    return [(module.weight, theirs.weight), (module.bias, theirs.bias)]
-
-
-@torch.no_grad()
-def assert_same_logits(model, peer):
-    torch.manual_seed(1)
-    tokens_BT = torch.randint(VOCAB, (2, LENGTH))
-    expected = peer(tokens_BT, use_cache=False).logits
-    x_BTD, _ = model(tokens_BT)
-    torch.testing.assert_close(model.logits(x_BTD), expected, **TOLERANCE)
-
-    states, parts = model.init_state(2, LENGTH), []
-    for token_B1 in tokens_BT.split(1, dim=1):
-        x_B1D, states = model(token_B1, states)
-        parts.append(model.logits(x_B1D))
-    torch.testing.assert_close(torch.cat(parts, dim=1), expected, **TOLERANCE)
-
-
-def spread(peer):
-    """Larger weights than fresh ones have, so that a wrong gate or scale cannot hide."""
+@pytest.fixture(params=peers.find(), ids=lambda peer: f"{peer.arch}-{peer.impl}")
+def sides(request):
+    """Ours, theirs, and text."""
+    peer = request.param
+    try:
+        peer.version()
+    except Missing as missing:
+        pytest.skip(str(missing))
     torch.manual_seed(0)
+    model = peer.ours(SIZE, LENGTH)
     with torch.no_grad():
-        for name, parameter in peer.named_parameters():
-            if "A_log" not in name:
+        for name, parameter in model.named_parameters():
+            if "a_log" not in name:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-    return peer.eval()
+    peer.leave_out(model)
+    return Ours(model), peer.theirs(model), torch.randint(model.config.vocab_size, (2, LENGTH))
 
 
-def test_gpt2_is_transformers_gpt2():
-    model = ours(gpt2, max_len=LENGTH)
-    config = model.config
-    peer = spread(
-        transformers.GPT2LMHeadModel(
-            transformers.GPT2Config(
-                vocab_size=VOCAB,
-                n_positions=LENGTH,
-                n_embd=config.d_model,
-                n_layer=config.n_layer,
-                n_head=config.n_head,
-                n_inner=config.d_mlp,
-                layer_norm_epsilon=1e-5,
-            )
-        )
+def decoded(side, tokens_BT, prompt):
+    """Logits of all tokens after the prompt, one by one."""
+    side.module.eval()
+    with torch.inference_mode():
+        side.prefill(tokens_BT[:, :prompt], room=LENGTH - prompt)
+        steps = tokens_BT[:, prompt:].split(1, dim=1)
+        return torch.cat([side.step(token_B1) for token_B1 in steps], dim=1)
+
+
+@torch.no_grad()
+def test_a_whole_forward_pass_is_the_peers(sides):
+    ours, theirs, tokens_BT = sides
+    seen, expected = ours.logits(tokens_BT), theirs.logits(tokens_BT)
+    torch.testing.assert_close(seen, expected, **TOLERANCE)
+    targets_BT = tokens_BT.roll(-1, dims=1)
+    loss, their_loss = ours.loss(tokens_BT, targets_BT), theirs.loss(tokens_BT, targets_BT)
+    torch.testing.assert_close(loss, their_loss, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_decode_is_the_peers(sides):
+    ours, theirs, tokens_BT = sides
+    expected = theirs.logits(tokens_BT)
+    torch.testing.assert_close(decoded(ours, tokens_BT, 1), expected[:, 1:], **TOLERANCE)
+    torch.testing.assert_close(decoded(ours, tokens_BT, PROMPT), expected[:, PROMPT:], **TOLERANCE)
+    torch.testing.assert_close(
+        decoded(theirs, tokens_BT, PROMPT), expected[:, PROMPT:], **TOLERANCE
     )
-    body = peer.transformer
-    pairs = [(model.embed.weight, body.wte.weight), *copied(body.ln_f, model.norm)]
-    pairs += [(model.blocks[0].positions.weight, body.wpe.weight)]
-    for block, layer in zip(model.blocks, body.h, strict=True):
-        pairs += copied(layer.ln_1, block.mix_norm) + copied(layer.ln_2, block.mlp_norm)
-        for linear, conv1d in [
-            (block.qkv, layer.attn.c_attn),
-            (block.out, layer.attn.c_proj),
-            (block.up, layer.mlp.c_fc),
-            (block.down, layer.mlp.c_proj),
-        ]:
-            pairs += [(linear.weight, conv1d.weight.t()), (linear.bias, conv1d.bias)]
-    copy(pairs)
-    assert_same_logits(model, peer)
 
 
-def test_llama_is_transformers_llama():
-    model = ours(llama)
-    config = model.config
-    peer = spread(
-        transformers.LlamaForCausalLM(
-            transformers.LlamaConfig(
-                vocab_size=VOCAB,
-                hidden_size=config.d_model,
-                intermediate_size=config.d_mlp,
-                num_hidden_layers=config.n_layer,
-                num_attention_heads=config.n_head,
-                num_key_value_heads=config.n_kv_head,
-                rms_norm_eps=1e-5,
-                tie_word_embeddings=True,
-            )
-        )
-    )
-    pairs = [(model.embed.weight, peer.model.embed_tokens.weight)]
-    pairs += [(model.norm.weight, peer.model.norm.weight)]
-    for block, layer in zip(model.blocks, peer.model.layers, strict=True):
-        attention, mlp = layer.self_attn, layer.mlp
-        qkv = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
-        pairs += [
-            (block.mix_norm.weight, layer.input_layernorm.weight),
-            (block.mlp_norm.weight, layer.post_attention_layernorm.weight),
-            (block.mixer.qkv.weight, torch.cat(qkv)),
-            (block.mixer.out.weight, attention.o_proj.weight),
-            (block.mlp.up.weight, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])),
-            (block.mlp.down.weight, mlp.down_proj.weight),
-        ]
-    copy(pairs)
-    assert_same_logits(model, peer)
-
-
-def test_mamba_is_transformers_mamba():
-    model = ours(mamba, d_inner=128)
-    config = model.config
-    peer = spread(
-        transformers.MambaForCausalLM(
-            transformers.MambaConfig(
-                vocab_size=VOCAB,
-                hidden_size=config.d_model,
-                state_size=config.d_state,
-                num_hidden_layers=config.n_layer,
-                expand=config.d_inner // config.d_model,
-                conv_kernel=config.d_conv,
-                layer_norm_epsilon=1e-5,
-            )
-        )
-    )
-    pairs = [(model.embed.weight, peer.backbone.embeddings.weight)]
-    pairs += [(model.norm.weight, peer.backbone.norm_f.weight)]
-    for block, layer in zip(model.blocks, peer.backbone.layers, strict=True):
-        mixer, theirs = block.mixer, layer.mixer
-        pairs += copied(theirs.conv1d, mixer.conv) + copied(theirs.dt_proj, mixer.dt)
-        pairs += [
-            (block.norm.weight, layer.norm.weight),
-            (mixer.inputs.weight, theirs.in_proj.weight),
-            (mixer.select.weight, theirs.x_proj.weight),
-            (mixer.a_log_EN, theirs.A_log),
-            (mixer.skip_E, theirs.D),
-            (mixer.out.weight, theirs.out_proj.weight),
-        ]
-    copy(pairs)
-    assert_same_logits(model, peer)
-
-
-def test_mamba2_is_transformers_mamba2():
-    model = ours(mamba2, d_inner=128)
-    config = model.config
-    peer = spread(
-        transformers.Mamba2ForCausalLM(
-            transformers.Mamba2Config(
-                vocab_size=VOCAB,
-                hidden_size=config.d_model,
-                state_size=config.d_state,
-                num_hidden_layers=config.n_layer,
-                expand=config.d_inner // config.d_model,
-                num_heads=config.n_head,
-                head_dim=config.d_head,
-                n_groups=1,
-                conv_kernel=config.d_conv,
-                chunk_size=32,
-                layer_norm_epsilon=1e-5,
-                tie_word_embeddings=True,
-            )
-        )
-    )
-    pairs = [(model.embed.weight, peer.backbone.embeddings.weight)]
-    pairs += [(model.norm.weight, peer.backbone.norm_f.weight)]
-    for block, layer in zip(model.blocks, peer.backbone.layers, strict=True):
-        mixer, theirs = block.mixer, layer.mixer
-        pairs += copied(theirs.conv1d, mixer.conv)
-        pairs += [
-            (block.norm.weight, layer.norm.weight),
-            (mixer.inputs.weight, theirs.in_proj.weight),
-            (mixer.dt_bias_H, theirs.dt_bias),
-            (mixer.a_log_H, theirs.A_log),
-            (mixer.skip_H, theirs.D),
-            (mixer.norm.weight, theirs.norm.weight),
-            (mixer.out.weight, theirs.out_proj.weight),
-        ]
-    copy(pairs)
-    assert_same_logits(model, peer)
+def test_gradients_are_the_peers(sides):
+    ours, theirs, tokens_BT = sides
+    for side in (ours, theirs):
+        side.module.train()
+        side.loss(tokens_BT, tokens_BT.roll(-1, dims=1)).backward()
+        assert all(parameter.grad is not None for parameter in side.module.parameters())
+    seen, expected = ours.embed.weight.grad, theirs.embed.weight.grad
+    torch.testing.assert_close(seen, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("peer_class", [nn.RNN, nn.GRU, nn.LSTM], ids=["rnn", "gru", "lstm"])

@@ -1,0 +1,132 @@
+"""One side of a pair in a process of its own: `python -m benchmarks.peers._worker`.
+
+The first line it reads is its job; after that every line asks for a step, timed by this process's
+own CPU time, or for the facts at the end. It ends when its input does.
+"""
+
+import gc
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archs._ops import noting_kernels
+from archs._sizes import NAMED
+from benchmarks import machine, peers
+from benchmarks.peers._pair import DECODE_ROOM, SIZE
+from benchmarks.peers._peer import Ours, Side
+
+
+class Training:
+    """Forward, loss and backward; no optimizer, which would be the same on both sides."""
+
+    def __init__(self, side: Side, text_BT: Tensor, seq_len: int) -> None:
+        self.side = side
+        self.tokens_BT, self.targets_BT = text_BT[:, :seq_len], text_BT[:, 1 : seq_len + 1]
+        side.module.train()
+
+    def before(self) -> None:
+        self.side.module.zero_grad(set_to_none=True)
+
+    def step(self) -> Tensor:
+        loss = self.side.loss(self.tokens_BT, self.targets_BT)
+        loss.backward()
+        return loss
+
+    def outcome(self, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient in the first token's embedding has come back from every later token: it
+        tells models apart whose losses, that of a fresh model, are alike."""
+        assert self.side.embed.weight.grad is not None
+        return loss, self.side.embed.weight.grad[self.tokens_BT[0, 0]]
+
+
+class Decoding:
+    """One token after seq_len others."""
+
+    def __init__(self, side: Side, text_BT: Tensor, seq_len: int) -> None:
+        self.side, self.text_BT, self.place = side, text_BT, seq_len
+        side.module.eval()
+        with torch.inference_mode():
+            side.prefill(text_BT[:, :seq_len], DECODE_ROOM)
+
+    @torch.inference_mode()
+    def step(self) -> Tensor:
+        logits = self.side.step(self.text_BT[:, self.place : self.place + 1])
+        self.place += 1
+        return logits
+
+    # a token before the timed one: the other process has just emptied the core's caches
+    before = step
+
+    def outcome(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        return F.cross_entropy(logits.flatten(0, 1), self.text_BT[:, self.place]), logits
+
+
+Work = Training | Decoding
+WORK: dict[str, type[Work]] = {"peer-train": Training, "peer-decode": Decoding}
+
+
+def build(job: dict[str, Any]) -> Side:
+    """Either side of the same weights."""
+    peer = next(p for p in peers.find() if (p.arch, p.impl) == (job["arch"], job["impl"]))
+    torch.manual_seed(job["seed"])
+    model = peer.leave_out(peer.ours(SIZE, job["seq_len"] + DECODE_ROOM))
+    return Ours(model) if job["ours"] else peer.theirs(model)
+
+
+def text(job: dict[str, Any]) -> Tensor:
+    generator = torch.Generator().manual_seed(job["seed"])
+    length = job["seq_len"] + DECODE_ROOM
+    return torch.randint(NAMED[SIZE].vocab_size, (1, length), generator=generator)
+
+
+def timed(work: Work) -> dict[str, Any]:
+    work.before()
+    start = time.process_time()
+    result = work.step()
+    seconds = time.process_time() - start
+    nats, seen = work.outcome(result)
+    gc.collect()
+    return {"seconds": seconds, "nats": nats.item(), "seen": seen.flatten().tolist()}
+
+
+def facts(work: Work, with_peak: bool) -> dict[str, Any]:
+    """`peak_bytes` is what a step needs above the weights and the cache that were there before."""
+    parameters = list(work.side.module.parameters())
+    about: dict[str, Any] = {
+        "params": sum(p.numel() for p in parameters),
+        "param_bytes": sum(p.nbytes for p in parameters),
+    }
+    if with_peak:
+        work.before()
+        peak, method = machine.peak_bytes("cpu", work.step)
+        about |= {"peak_bytes": peak, "peak_method": method}
+    return about
+
+
+def main() -> None:
+    machine.use_one_core()  # the same for both, as both start from the same choice of cores
+    # whatever a package prints must not get between the answers
+    answers, sys.stdout = sys.stdout, sys.stderr
+    job = json.loads(sys.stdin.readline())
+    with noting_kernels() as kernels:
+        work = WORK[job["phase"]](build(job), text(job), job["seq_len"])
+        # a collection falls between samples, and never has to look at what the imports made
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        for line in sys.stdin:
+            asked = json.loads(line)
+            if asked["what"] == "step":
+                answer = timed(work)
+            else:
+                answer = facts(work, asked["with_peak"]) | {"kernels": kernels}
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Against what you would use otherwise: pairs of Records, ours and a peer's, as ratios."""
+
+from collections.abc import Iterable, Mapping
+from statistics import median, quantiles
+from typing import Any
+
+import pandas as pd
+
+from report.summary import NOTHING
+from report.units import show, show_length, show_ratio
+from results import Record
+
+TITLE = "Against what you would use otherwise"
+EXPLANATION = (
+    "The same weights on both sides, which were timed in turn on one core and one thread. Train is "
+    "forward, loss and backward of one sequence; decode is one token after a context of that "
+    "length. Times are medians of CPU time; brackets hold the middle half of the ratios of "
+    "neighbouring samples. Memory is what a training step needs above the weights. A pair whose "
+    "losses, gradients or logits are further apart than 1e-3 is refused."
+)
+OURS = "seqfrontier-beside-"  # and then the peer's name
+NAMES = ("arch", "against", "phase, length", "machine")  # columns of `text` that are no numbers
+BROKEN = ("against", "phase, length", "times ours")  # those that a terminal has in two lines
+COLUMNS = [
+    "label",
+    "arch",
+    "peer",
+    "version",
+    "phase",
+    "seq_len",
+    "samples",
+    "ours_s",
+    "theirs_s",
+    "ratio",
+    "low",
+    "high",
+    "memory_ratio",
+    "loss_difference",
+]
+
+
+def is_peers(record: Record) -> bool:
+    """Whether it belongs to a pair, and not to the sweep."""
+    return record.case.phase.startswith("peer")
+
+
+def _pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
+    """Ours and theirs; a side alone says nothing."""
+    found: dict[tuple[object, ...], dict[bool, Record]] = {}
+    for record in filter(is_peers, records):
+        case = record.case
+        setting = (case.arch, case.impl.removeprefix(OURS), case.size, case.seq_len, case.batch)
+        run = (record.label, case.phase, case.dtype, case.kernel, case.seed)
+        found.setdefault((*setting, *run), {})[case.impl.startswith(OURS)] = record
+    return [(pair[True], pair[False]) for pair in found.values() if len(pair) == 2]
+
+
+def _version(ours: Record, theirs: Record) -> str:
+    """Of the package that only their side used; of torch where that is all they used."""
+    only = theirs.versions.keys() - ours.versions.keys()
+    return theirs.versions[only.pop() if only else "torch"]
+
+
+def _row(ours: Record, theirs: Record) -> dict[str, object]:
+    paired = [their / our for our, their in zip(ours.step_s, theirs.step_s, strict=True)]
+    low, _, high = quantiles(paired, n=4, method="inclusive") if len(paired) > 1 else [None] * 3
+    (our_nats,), (their_nats,) = ours.train_nats, theirs.train_nats
+    peaks = ours.peak_bytes, theirs.peak_bytes
+    return {
+        "label": theirs.label,
+        "arch": theirs.case.arch,
+        "peer": theirs.case.impl,
+        "version": _version(ours, theirs),
+        "phase": theirs.case.phase.removeprefix("peer-"),
+        "seq_len": theirs.case.seq_len,
+        "samples": len(paired),
+        "ours_s": median(ours.step_s),
+        "theirs_s": median(theirs.step_s),
+        "ratio": median(theirs.step_s) / median(ours.step_s),
+        "low": low,
+        "high": high,
+        "memory_ratio": peaks[1] / peaks[0] if peaks[0] and peaks[1] else None,
+        "loss_difference": abs(our_nats - their_nats) / their_nats,
+    }
+
+
+def ratios(records: Iterable[Record]) -> pd.DataFrame:
+    """A row for each pair that was measured."""
+    rows = [_row(*pair) for pair in _pairs(records)]
+    order = ["label", "seq_len", "arch", "phase", "peer"]
+    frame = pd.DataFrame(rows, columns=COLUMNS).sort_values(order, ignore_index=True)
+    return frame.astype(dict.fromkeys(("low", "high", "memory_ratio"), float))
+
+
+def _spread(row: Mapping[Any, Any]) -> str:
+    ratio, low, high = (show_ratio(row[name]) for name in ("ratio", "low", "high"))
+    return f"{ratio}×" if pd.isna(row["low"]) else f"{ratio}× ({low}–{high})"
+
+
+def _memory(row: Mapping[Any, Any]) -> str:
+    # what a decode step allocates beside its cache is kilobytes on either side
+    told = row["phase"] == "train" and pd.notna(row["memory_ratio"])
+    return f"{show_ratio(row['memory_ratio'])}×" if told else NOTHING
+
+
+def text(frame: pd.DataFrame) -> pd.DataFrame:
+    """`ratios` for people."""
+    rows = frame.to_dict("records")
+    shown = {
+        "arch": [row["arch"] for row in rows],
+        "against": [f"{row['peer']} {row['version']}" for row in rows],
+        "phase, length": [f"{row['phase']} {show_length(row['seq_len'])}" for row in rows],
+        "ours": [show(row["ours_s"], "s") for row in rows],
+        "theirs": [show(row["theirs_s"], "s") for row in rows],
+        "times ours": [_spread(row) for row in rows],
+        "memory, times ours": [_memory(row) for row in rows],
+        "losses apart by": [f"{row['loss_difference']:.0e}".removesuffix("e+00") for row in rows],
+    }
+    several = frame["label"].nunique() > 1
+    machines = {"machine": [row["label"] for row in rows]} if several else {}
+    return pd.DataFrame(shown | machines)
