@@ -21,8 +21,9 @@ TOLERANCE = 1e-3  # relative; a wrong weight shows as 1e-1, float32 summed other
 WARM_UP_S, MAX_WARM_UP = 0.5, 20
 BUDGET_S = 3.0  # of samples, for the slower side
 ROUNDS = {"peer-train": (3, 30), "peer-decode": (100, 100)}  # fewest, most
-# a token before each timed one, and one more pair for the memory
-DECODE_ROOM = 2 * (MAX_WARM_UP + ROUNDS["peer-decode"][1] + 1)
+REHEARSALS = 4  # tokens before each timed one
+# those, the timed one, and once more for the memory
+DECODE_ROOM = (REHEARSALS + 1) * (MAX_WARM_UP + ROUNDS["peer-decode"][1] + 1)
 PEAK_LIMIT_S = 10.0  # of a step; tracing every allocation of a longer one takes minutes
 
 Ask = Callable[[], Sample]
