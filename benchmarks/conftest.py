@@ -77,11 +77,11 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
     session = request.config.stash[SESSION]
     benchmark: Any = None
 
-    def stopwatch(step: Step, rounds: int) -> tuple[float, ...]:
+    def stopwatch(step: Step, before: Callable[[], None], rounds: int) -> tuple[float, ...]:
         nonlocal benchmark
         # asked for only now: pytest-benchmark warns of a stopwatch nobody pressed
         benchmark = request.getfixturevalue("benchmark")
-        benchmark.pedantic(step, rounds=rounds)
+        benchmark.pedantic(step, setup=before, rounds=rounds)
         return tuple(benchmark.stats.stats.data)
 
     def run(case: Case) -> None:

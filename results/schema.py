@@ -94,7 +94,7 @@ class Record:
     step_s: tuple[float, ...] = ()  # every timed step in order, never trimmed
     step_clock: Literal["wall", "process cpu"] = "wall"
     corpus_sha256: str | None = None
-    train_nats: tuple[float, ...] = ()  # mean training loss of each optimizer step
+    train_nats: tuple[float, ...] = ()  # mean loss of each optimizer step; peer-*: the one loss
     train_s: float | None = None
     evaluations: tuple[Evaluation, ...] = ()
     schema: int = SCHEMA

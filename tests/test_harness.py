@@ -11,8 +11,10 @@ from results import Case
 ENV = Environment(device="cpu", label="none", machine={}, versions={}, commit=None)
 
 
-def stopwatch(step, rounds):
-    step()
+def stopwatch(step, before, rounds):
+    for _ in range(2):
+        before()
+        step()
     return (1.0, 2.0)
 
 
@@ -116,6 +118,20 @@ def test_any_other_error_surfaces(monkeypatch, error):
 def test_a_case_past_its_limit_is_a_record():
     record = measure(case(), limit_s=0.0)
     assert record.status == "timeout" and "not finished after 0 s" in record.reason
+
+
+def test_decode_goes_back_to_its_context_and_writes_the_same_again(monkeypatch):
+    """An in-place cache and a replaced state alike: the copy is not touched by what follows."""
+    monkeypatch.setattr(phases, "DECODE_ROOM", 3)
+    for arch in ("llama", "hybrid"):
+        asked = case("decode", arch=arch)
+        work = phases.decode(harness.build(asked, "cpu"), asked)
+        lengths = []
+        for _ in range(8):
+            work.before()
+            caches = [s for s in work.step() if hasattr(s, "position")]
+            lengths.append(int(caches[0].position))
+        assert lengths == [9, 10, 11, 9, 10, 11, 9, 10]
 
 
 def test_the_kernels_that_ran_are_on_record():
