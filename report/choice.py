@@ -1,5 +1,6 @@
 """Which Records speak for an architecture: the best learning rate, in a setting all share."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
@@ -30,7 +31,7 @@ class Chosen:
     """The run of one architecture and seed whose learning rate did best on validation."""
 
     record: Record
-    lrs: tuple[float, ...]  # every learning rate tried, ascending
+    lrs: tuple[float, ...]  # every learning rate tried with any seed, ascending
 
     @property
     def at_edge(self) -> bool:
@@ -53,11 +54,14 @@ def _rivals(record: Record) -> tuple[object, ...]:
 def best_learning_rates(records: Iterable[Record]) -> Iterator[Chosen]:
     """One run for each group of rivals: where none has a validation loss, any, as it failed."""
     quality = sorted((r for r in records if r.case.phase == "quality"), key=_rivals)
-    for _, group in groupby(quality, key=_rivals):
+    tried: dict[tuple[object, ...], set[float]] = defaultdict(set)
+    for record in quality:
+        tried[_rivals(record)[:-1]].add(record.case.lr or 0.0)
+    for key, group in groupby(quality, key=_rivals):
         rivals = list(group)
         losses = [(nats, i) for i, r in enumerate(rivals) if (nats := valid_nats(r)) is not None]
         best = rivals[min(losses)[1]] if losses else rivals[0]
-        yield Chosen(record=best, lrs=tuple(sorted({r.case.lr or 0.0 for r in rivals})))
+        yield Chosen(record=best, lrs=tuple(sorted(tried[key[:-1]])))
 
 
 def _preference(candidate: tuple[int, Setting]) -> tuple[int, ...]:

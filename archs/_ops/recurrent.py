@@ -117,6 +117,10 @@ def _elman_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
     return torch.rnn_tanh(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
 
 
+def _elman_cell(x_B1D: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
+    return torch.rnn_tanh_cell(x_B1D[:, 0], h_BE, *weights)[:, None]
+
+
 def _gru_plain(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     steps = []
@@ -180,6 +184,7 @@ def _learns(x_BTD: Tensor, weights: Weights, *states: Tensor) -> bool:
 # (x_BTD, weights, h_BE) → every h_t, (B, T, E); tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
 elman = Op(
     "elman",
+    Kernel("cell", _elman_cell, why_not=on("cpu"), one_token=True),
     Kernel("stored", _elman_stored, why_not=on("cpu")),
     Kernel("torch", _elman_torch),
     Kernel("plain", _elman_plain),
