@@ -2,6 +2,7 @@
 #
 #   make bench TORCH=torch==2.11.0 PIP_ARGS="--index-url URL"   another build of torch
 #   make bench ARGS="--arch lstm,llama --size 3m"               another sweep (pytest's options)
+#   make peers                                                  our ops against the usual ones
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +14,7 @@ OUT ?= report-out
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: bench test clean
+.PHONY: bench test peers clean
 .DELETE_ON_ERROR:
 
 # one failed cell must not cost the report of all the others
@@ -26,6 +27,10 @@ test: $(VENV)/test
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+
+# our ops against the implementations users would otherwise pick: the ratio table, and its Records
+peers: $(VENV)/test
+	@$(BIN)/python -m benchmarks peers $(ARGS) && $(BIN)/python -m report peers
 
 $(VENV)/core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("seqfrontier needs Python 3.11 or newer; make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'

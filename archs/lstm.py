@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from archs import _cell, _spine
 from archs._cell import Config
+from archs._ops import last
 from archs._ops.recurrent import lstm
 from archs._sizes import Matched
 
@@ -34,7 +35,7 @@ class Mixer(_cell.Cell):
     def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         h_BE, c_BE = self.init_state(len(x_BTD), 0) if state is None else state
         h_BTE, c_BE = lstm(x_BTD, self.weights, h_BE, c_BE, kernel=self.kernel)
-        return h_BTE, None if state is None else State(h_BTE[:, -1].clone(), c_BE.clone())
+        return h_BTE, None if state is None else State(last(h_BTE), c_BE)
 
 
 class Block(_spine.MixerMLP):

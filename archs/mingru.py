@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from archs import _spine
+from archs._ops import last
 from archs._ops.linear_scan import linear_scan
 from archs._sizes import Matched
 
@@ -45,7 +46,7 @@ class Mixer(nn.Module):
         candidate_BTE = torch.where(c_BTE >= 0, c_BTE + 0.5, c_BTE.sigmoid())
         h_BTE = linear_scan(1 - z_BTE, z_BTE * candidate_BTE, h_BE, kernel=self.kernel)
         y_BTD = self.out(h_BTE.to(x_BTD.dtype))
-        return y_BTD, None if state is None else State(h_BTE[:, -1].clone())
+        return y_BTD, None if state is None else State(last(h_BTE))
 
     def flops(self, tokens: int, past: int) -> float:
         return 4 * self.d_inner  # 1 - z, z g, and the multiply-add of the recurrence

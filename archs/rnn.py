@@ -11,6 +11,7 @@ from torch import Tensor
 
 from archs import _cell, _spine
 from archs._cell import Config
+from archs._ops import last
 from archs._ops.recurrent import elman
 from archs._sizes import Matched
 
@@ -29,7 +30,7 @@ class Mixer(_cell.Cell):
     def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         h_BE = self.init_state(len(x_BTD), 0).h_BE if state is None else state.h_BE
         h_BTE = elman(x_BTD, self.weights, h_BE, kernel=self.kernel)
-        return h_BTE, None if state is None else State(h_BTE[:, -1].clone())
+        return h_BTE, None if state is None else State(last(h_BTE))
 
 
 class Block(_spine.MixerMLP):

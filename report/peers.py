@@ -14,9 +14,9 @@ TITLE = "Against what you would use otherwise"
 EXPLANATION = (
     "The same weights on both sides, which were timed in turn on one core and one thread. Train is "
     "forward, loss and backward of one sequence; decode is one token after a context of that "
-    "length. Times are medians of CPU time; brackets hold the middle half of the ratios of "
-    "neighbouring samples. Memory is what a training step needs above the weights. A pair whose "
-    "losses, gradients or logits are further apart than 1e-3 is refused."
+    "length. Times are medians of CPU time; the ratio is the median of those of neighbouring "
+    "samples, and brackets hold their middle half. Memory is what a training step needs above the "
+    "weights. A pair whose losses, gradients or logits are further apart than 1e-3 is refused."
 )
 OURS = "seqfrontier-beside-"  # and then the peer's name
 NAMES = ("arch", "against", "phase, length", "machine")  # columns of `text` that are no numbers
@@ -76,7 +76,7 @@ def _row(ours: Record, theirs: Record) -> dict[str, object]:
         "samples": len(paired),
         "ours_s": median(ours.step_s),
         "theirs_s": median(theirs.step_s),
-        "ratio": median(theirs.step_s) / median(ours.step_s),
+        "ratio": median(paired),
         "low": low,
         "high": high,
         "memory_ratio": peaks[1] / peaks[0] if peaks[0] and peaks[1] else None,

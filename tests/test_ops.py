@@ -84,7 +84,7 @@ def test_every_kernel_is_the_plain_one(name, kernel, length, monkeypatch):
 def test_every_op_has_a_plain_kernel_that_always_runs(op):
     plain = op.kernels["plain"]
     assert op.name in ARGUMENTS
-    assert plain.why_not(torch.device("cuda")) is None and plain.suits(*ARGUMENTS[op.name](2))
+    assert plain.why_not(torch.device("cuda")) is None and plain.suits is None
 
 
 def test_what_ran_is_noted_and_auto_chooses_by_the_call():

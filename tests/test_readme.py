@@ -1,9 +1,14 @@
 """The README's numbers are the Records': its table is the report's own."""
 
 import re
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
+
+import numpy as np
 
 import results
+from report import peers
 from report.build import sections
 from report.summary import markdown
 
@@ -21,3 +26,22 @@ def test_every_link_into_the_repository_leads_somewhere():
         path = ROOT / page
         for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
             assert (path.parent / link).exists(), f"{page}: {link}"
+
+
+def test_the_peers_table_is_what_the_records_say():
+    table = markdown(peers.text(peers.ratios(results.load([LABEL]).records)))
+    assert table in (ROOT / "docs" / "peers.md").read_text()
+
+
+def test_recurrent_models_cost_grows_linearly_as_told():
+    page = (ROOT / "docs" / "peers.md").read_text()
+    by_arch = defaultdict(list)
+    for record in results.load([f"{LABEL}-growth"]).records:
+        by_arch[record.case.arch].append(record)
+    assert len(by_arch) == 6
+    for arch, records in by_arch.items():
+        log_T = np.log([r.case.seq_len for r in records])
+        time = np.polyfit(log_T, np.log([median(r.step_s) for r in records]), 1)[0]
+        memory = np.polyfit(log_T, np.log([r.peak_bytes for r in records]), 1)[0]
+        assert max(time, memory) <= 1.1
+        assert f"| {arch} | {time:.2f} | {memory:.2f} |" in page

@@ -30,7 +30,7 @@ class Kernel:
     name: str
     run: Callable[..., Any]
     why_not: Callable[[torch.device], str | None] = lambda device: None
-    suits: Callable[..., bool] = lambda *arguments: True
+    suits: Callable[..., bool] | None = None  # None: always
     one_token: bool = False
 
 
@@ -53,6 +53,7 @@ class Op:
 
     def __init__(self, name: str, *kernels: Kernel) -> None:
         self.name, self.kernels = name, {kernel.name: kernel for kernel in kernels}
+        self.able: dict[str, list[Kernel]] = {}  # on a type of device; asked once, not every token
 
     def __call__(self, *arguments: Any, kernel: str = "auto") -> Any:
         """Raises KernelRefused if the kernel of that name cannot run here."""
@@ -73,13 +74,19 @@ class Op:
                 raise KernelRefused(f"{self.name} cannot run its kernel {name!r} here: {reason}")
             return kernel
         # an op without a kernel of this name chooses for itself; the Record says what ran
-        return next(
-            kernel
-            for kernel in self.kernels.values()
-            if kernel.why_not(device) is None
-            and kernel.suits(*arguments)
-            and (one_token or not kernel.one_token)
-        )
+        if device.type not in self.able:
+            every = self.kernels.values()
+            self.able[device.type] = [k for k in every if k.why_not(device) is None]
+        for kernel in self.able[device.type]:
+            fits = one_token or not kernel.one_token
+            if fits and (kernel.suits is None or kernel.suits(*arguments)):
+                return kernel
+        raise KernelRefused(f"no kernel of {self.name} can run here")
+
+
+def last(h_BTE: torch.Tensor) -> torch.Tensor:
+    """(B, E) after the last token, keeping alive no more than itself."""
+    return h_BTE[:, -1].clone() if h_BTE.shape[1] > 1 else h_BTE[:, 0]
 
 
 def every_op() -> dict[str, Op]:
