@@ -60,6 +60,13 @@ def build(case: Case, device: str) -> archs.LanguageModel:
     return model.to(device)
 
 
+def refuse_unless_it_ran(case: Case, kernels: dict[str, str]) -> None:
+    """Raises KernelRefused if a kernel was asked for by name and no op has one of that name."""
+    if case.kernel != "auto" and case.kernel not in kernels.values():
+        ran = ", ".join(f"{op} ({kernel})" for op, kernel in kernels.items())
+        raise KernelRefused(f"{case}: none of its ops has a kernel {case.kernel!r}: {ran}")
+
+
 def warm_up(work: Work, device: str) -> int:
     """Run until warm; how many timed rounds then fit the budget."""
     steps, begin = 0, clock()
@@ -84,9 +91,7 @@ def time_steps(
         step()  # the first step of training makes the optimizer's moments
         with noting_kernels() as kernels:
             state_bytes = machine.tensor_bytes(step())
-        if case.kernel != "auto" and case.kernel not in kernels.values():
-            ran = ", ".join(f"{op} ({kernel})" for op, kernel in kernels.items())
-            raise KernelRefused(f"{case}: none of its ops has a kernel {case.kernel!r}: {ran}")
+        refuse_unless_it_ran(case, kernels)
 
     peak, method = ledger.run("memory", lambda: machine.peak_bytes(env.device, twice))
     check()
@@ -124,6 +129,7 @@ def measure(
         if case.phase == "quality":
             assert corpus is not None
             seen = ledger.run("training", lambda: quality.observe(case, corpus, env.device, check))
+            refuse_unless_it_ran(case, seen["kernels"])
         else:
             assert stopwatch is not None
             seen = time_steps(case, env, stopwatch, check, ledger)

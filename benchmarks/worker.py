@@ -1,8 +1,8 @@
 """Training on the cores that timing leaves free: one process a core, one case at a time.
 
-`python -m benchmarks.worker CORE` reads a job a line and answers with a line when its Record is
-saved. It ends when its input does, so a killed sweep leaves no orphan past its running case, and
-that case's Record is still saved whole.
+`python -m benchmarks.worker CORE` reads a job a line and answers with a line: the case, once its
+Record is saved, or why a kernel was refused. It ends when its input does, so a killed sweep leaves
+no orphan past its running case, and that case's Record is still saved whole.
 """
 
 import json
@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from archs._ops import KernelRefused
 from benchmarks import corpus, harness, machine
 from benchmarks.machine import Environment
 from results import Case
@@ -27,11 +29,11 @@ class TrainingPool:
 
     def __init__(self, cores: Sequence[int], env: Environment, root: Path) -> None:
         self.env, self.root = env, root
-        self.idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        self.idle: queue.SimpleQueue[int] = queue.SimpleQueue()  # cores
         self.threads = ThreadPoolExecutor(len(cores))
-        self.workers = [self._start(core) for core in cores]
-        for worker in self.workers:
-            self.idle.put(worker)
+        self.workers = {core: self._start(core) for core in cores}
+        for core in cores:
+            self.idle.put(core)
 
     def _start(self, core: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -56,23 +58,37 @@ class TrainingPool:
         return self.threads.submit(self._run, job, case)
 
     def _run(self, job: dict[str, object], case: Case) -> None:
-        worker = self.idle.get()
+        core = self.idle.get()
+        worker = self.workers[core]
         assert worker.stdin is not None and worker.stdout is not None
         try:
             worker.stdin.write(json.dumps(job) + "\n")
             answer = worker.stdout.readline().strip()
         except BrokenPipeError:
             answer = ""
-        if answer != str(case):
+        if not answer:
+            # the core must not be lost with its process, or the next case would wait for ever
+            code, self.workers[core] = _end(worker), self._start(core)
+        self.idle.put(core)
+        if not answer:
             # the worker's own traceback is on stderr
-            raise RuntimeError(f"{case}: its training process ended with {worker.wait()}")
-        self.idle.put(worker)
+            raise RuntimeError(f"{case}: its training process ended with {code}")
+        if answer != str(case):
+            raise KernelRefused(answer)
 
     def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
-        for worker in self.workers:
+        for worker in self.workers.values():
             worker.kill()
-            worker.wait()
+            _end(worker)
+
+
+def _end(worker: subprocess.Popen[str]) -> int:
+    """Wait for a process that is ending, and close what led to it."""
+    # a job it never read is flushed now, to nobody
+    with suppress(BrokenPipeError), worker:
+        pass
+    return worker.wait()
 
 
 def main() -> None:
@@ -83,12 +99,16 @@ def main() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         case = Case(**job["case"])
-        record = harness.measure(
-            case,
-            Environment(**job["env"]),
-            corpus=corpus.load(job["corpus"]),
-            limit_s=job["limit_s"],
-        )
+        try:
+            record = harness.measure(
+                case,
+                Environment(**job["env"]),
+                corpus=corpus.load(job["corpus"]),
+                limit_s=job["limit_s"],
+            )
+        except KernelRefused as error:
+            print(error, flush=True)
+            continue
         record.save(Path(job["root"]))
         print(case, flush=True)
 
