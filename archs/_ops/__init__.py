@@ -25,6 +25,7 @@ class Kernel:
     """`why_not` says why it cannot run on a device; `suits` whether it is worth it for a call.
 
     `one_token`: it takes T = 1 only, T being the second axis of the first argument.
+    `learns`: gradients flow through it; without, it may write into a state it was handed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Kernel:
     why_not: Callable[[torch.device], str | None] = lambda device: None
     suits: Callable[..., bool] | None = None  # None: always
     one_token: bool = False
+    learns: bool = True
 
 
 _ran: ContextVar[dict[str, str] | None] = ContextVar("ran", default=None)
@@ -70,6 +72,8 @@ class Op:
             reason = kernel.why_not(device)
             if kernel.one_token and not one_token:
                 reason = "it takes one token at a time"
+            if torch.is_grad_enabled() and not kernel.learns:
+                reason = "no gradient flows through it"
             if reason is not None:
                 raise KernelRefused(f"{self.name} cannot run its kernel {name!r} here: {reason}")
             return kernel
@@ -77,8 +81,9 @@ class Op:
         if device.type not in self.able:
             every = self.kernels.values()
             self.able[device.type] = [k for k in every if k.why_not(device) is None]
+        grad = torch.is_grad_enabled()
         for kernel in self.able[device.type]:
-            fits = one_token or not kernel.one_token
+            fits = (one_token or not kernel.one_token) and (kernel.learns or not grad)
             if fits and (kernel.suits is None or kernel.suits(*arguments)):
                 return kernel
         raise KernelRefused(f"no kernel of {self.name} can run here")

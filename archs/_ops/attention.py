@@ -35,6 +35,15 @@ def _rope_table(length: int, d_head: int, theta: float, device: torch.device) ->
     return torch.stack([angle.cos(), angle.sin()])
 
 
+@lru_cache(maxsize=1)
+@torch.inference_mode(False)
+def _rope_rows(
+    start: int, T: int, d_head: int, theta: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The table's rows of one call, (2, T, d_head / 2): the same for every layer."""
+    return _rope_table(_rows(start + T), d_head, theta, device)[:, start : start + T].to(dtype)
+
+
 def _rows(length: int) -> int:
     """The next power of two: one table serves all layers and a range of lengths."""
     return 1 << (length - 1).bit_length()
@@ -49,11 +58,11 @@ def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor
     T, K = x_BHTK.shape[2:]
     if cache is None or cache.position.device.type == "cpu":
         start = 0 if cache is None else int(cache.position)
-        table = _rope_table(_rows(start + T), K, theta, x_BHTK.device)[:, start : start + T]
+        cos, sin = _rope_rows(start, T, K, theta, x_BHTK.device, x_BHTK.dtype)
     else:
         table = _rope_table(_rows(cache.k_BJSK.shape[2]), K, theta, x_BHTK.device)
-        table = table[:, cache.position + torch.arange(T, device=x_BHTK.device)]
-    cos, sin = table.to(x_BHTK.dtype)
+        rows = cache.position + torch.arange(T, device=x_BHTK.device)
+        cos, sin = table[:, rows].to(x_BHTK.dtype)
     low, high = x_BHTK.chunk(2, dim=-1)
     return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
 
