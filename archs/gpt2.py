@@ -56,7 +56,7 @@ class Block(_spine.Block):
 
     def place(self, x_BTD: Tensor, state: State | None) -> Tensor:
         T, rows = x_BTD.shape[1], len(self.positions.weight)
-        if state is not None and state.position.device.type != "cpu":
+        if state is not None and state.is_static:
             return x_BTD + self.positions(state.position + torch.arange(T, device=x_BTD.device))
         start = 0 if state is None else int(state.position)
         if start + T > rows:

@@ -50,7 +50,7 @@ class Mixer(nn.Module):
         self.split = (config.dt_rank, config.d_state, config.d_state)
         E = config.d_inner
         self.inputs = nn.Linear(config.d_model, 2 * E, bias=False)
-        self.conv = nn.Conv1d(E, E, config.d_conv, groups=E)
+        self.conv = nn.Conv1d(E, E, config.conv_width(config.d_conv), groups=E)
         self.select = nn.Linear(E, sum(self.split), bias=False)
         self.dt = nn.Linear(config.dt_rank, E)
         decay_N = torch.arange(1, config.d_state + 1, dtype=torch.float32)
@@ -79,6 +79,7 @@ class Mixer(nn.Module):
         dt_BTE = F.softplus(self.dt(dt_BTR).to(h_BNE.dtype))
         a_EN = -self.a_log_EN.to(h_BNE.dtype).exp()
         x, b_BTN, c_BTN = (v.to(h_BNE.dtype) for v in (x_BTE, b_BTN, c_BTN))
+        h_BNE = None if state is None else h_BNE  # no state is zeros, and spares what keeps one
         y_BTE, h_BNE = selective_scan(x, dt_BTE, a_EN, b_BTN, c_BTN, h_BNE, kernel=self.kernel)
         y_BTE = (y_BTE + self.skip_E * x).to(u_BTD.dtype) * F.silu(z_BTE)
         return self.out(y_BTE), None if state is None else State(tail_BWE, h_BNE)

@@ -46,7 +46,9 @@ class Mixer(nn.Module):
         self.kernel = config.kernel
         self.n_head, self.d_head, self.d_state = H, config.d_head, N
         self.inputs = nn.Linear(config.d_model, 2 * E + 2 * N + H, bias=False)
-        self.conv = nn.Conv1d(E + 2 * N, E + 2 * N, config.d_conv, groups=E + 2 * N)
+        self.conv = nn.Conv1d(
+            E + 2 * N, E + 2 * N, config.conv_width(config.d_conv), groups=E + 2 * N
+        )
         self.dt_bias_H = nn.Parameter(init_dt_bias(H))
         self.a_log_H = nn.Parameter(torch.empty(H).uniform_(1, 16).log())
         self.skip_H = nn.Parameter(torch.ones(H))
@@ -67,10 +69,9 @@ class Mixer(nn.Module):
         xbc_BTE, tail_BWE = short_conv(
             xbc_BTE, self.conv.weight, self.conv.bias, tail_BWE, kernel=self.kernel
         )
-        # the scan runs in float32 or wider: decays near 1 need it
-        xbc_BTE = F.silu(xbc_BTE).to(h_BNHK.dtype)
-        x_BTE, b_BTN, c_BTN = xbc_BTE.split((E, N, N), dim=-1)
+        x_BTE, b_BTN, c_BTN = F.silu(xbc_BTE).split((E, N, N), dim=-1)
         x_BTHK = x_BTE.unflatten(-1, (H, self.d_head))
+        # the scan's steps and state are in float32 or wider: decays near 1 need it
         dt_BTH = F.softplus(dt_BTH.to(h_BNHK.dtype) + self.dt_bias_H)
         a_H = -self.a_log_H.to(h_BNHK.dtype).exp()
         y_BTHK, h_BNHK = ssd(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, h_BNHK, kernel=self.kernel)

@@ -2,25 +2,114 @@
 
 import pytest
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 import archs
+from archs._ops import noting_kernels
 from benchmarks import harness
 from results import Case
+from tests import test_ops
 from tests.test_harness import stopwatch
+from tests.test_ops import ARGUMENTS, OPS, outputs
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 LENGTH = 150
+CUDA = torch.device("cuda")
+KERNELS = [(op.name, name) for op in OPS.values() for name in op.kernels if name != "plain"]
+# of a result's length: float32, tf32 in kernels that multiply so whatever torch allows, bfloat16
+FLOAT32, TF32, BFLOAT16 = 1e-5, 1e-3, 1e-2
+IN_TF32 = {("ssd", "mamba-ssm"), ("ssd", "fla"), ("attention", "efficient"), ("attention", "sdpa")}
+# places of an op's arguments that stay float32 in a bfloat16 model
+WIDE = {"linear_scan": range(3), "selective_scan": range(6), "ssd": (1, 2, 5)}
+
+
+@pytest.fixture
+def no_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def rounded(name, call, dtype):
+    """The call on CUDA as a model of this dtype makes it; what takes no gradient stays as it is."""
+
+    def copy(value, dtype):
+        if not isinstance(value, torch.Tensor):
+            return value
+        if not value.is_floating_point():
+            return value.cuda()
+        return value.detach().to(CUDA, dtype).requires_grad_()
+
+    wide = WIDE.get(name, ())
+    return [
+        tree_map(
+            lambda v, place=place: copy(v, torch.float32 if place in wide else dtype), argument
+        )
+        for place, argument in enumerate(call)
+    ]
+
+
+def as_float64(value):
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value.cpu() if isinstance(value, torch.Tensor) else value
+    return value.detach().cpu().double().requires_grad_()
+
+
+def leaves(call):
+    return [v for v in tree_leaves(call) if isinstance(v, torch.Tensor) and v.requires_grad]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("length", [1, 70, 513])
+@pytest.mark.parametrize(("name", "kernel"), KERNELS)
+def test_every_kernel_on_cuda_is_the_plain_one(name, kernel, length, dtype, no_tf32, monkeypatch):
+    """Against float64 of the same rounded inputs, so that the error is the kernel's own."""
+    fused = OPS[name].kernels[kernel]
+    if reason := fused.why_not(CUDA):
+        pytest.skip(reason)
+    if fused.one_token and length > 1:
+        pytest.skip("one token at a time is all it does")
+    for letter, size in {"E": 64, "N": 16, "K": 64}.items():
+        monkeypatch.setattr(test_ops, letter, size)
+    torch.manual_seed(0)
+    call = rounded(name, ARGUMENTS[name](length), dtype)
+    if fused.refuses is not None and (reason := fused.refuses(*call)):
+        pytest.skip(reason)
+    exact_call = tree_map(as_float64, call)
+    exact = outputs(OPS[name](*exact_call, kernel="plain"))
+    bound = FLOAT32 if dtype == torch.float32 else BFLOAT16
+    bound = max(bound, TF32) if (name, kernel) in IN_TF32 else bound
+    with torch.set_grad_enabled(fused.learns):
+        seen = outputs(OPS[name](*call, kernel=kernel))
+    for value, exact_value in zip(seen, exact, strict=True):
+        assert relative(value, exact_value) < bound
+    if not fused.learns:
+        return
+    pull = [torch.randn_like(value) for value in exact]
+    mine = torch.autograd.grad(
+        seen, leaves(call), [p.to(s) for p, s in zip(pull, seen, strict=True)]
+    )
+    theirs = torch.autograd.grad(exact, leaves(exact_call), pull)
+    for grad, exact_grad in zip(mine, theirs, strict=True):
+        # attention to a single token has no gradient in its query
+        assert not exact_grad.any() or relative(grad, exact_grad) < 3 * bound
+
+
+@pytest.mark.parametrize("arch", archs.names())
+def test_the_record_names_what_ran(arch, tokens_BT):
+    """Not torch, which chooses on CUDA without saying what, nor a loop in Python."""
+    model = archs.build(arch, "100k", max_len=LENGTH).cuda()
+    with noting_kernels() as ran, torch.autocast("cuda", dtype=torch.bfloat16):
+        model.nll(tokens_BT[:, :-1].cuda(), tokens_BT[:, 1:].cuda()).sum().backward()
+    attends, recurs = ran.get("attention"), {ran.get(name) for name in ("elman", "gru", "lstm")}
+    assert attends in (None, "cudnn", "flash", "efficient") and recurs <= {None, "cudnn"}
 
 
 @pytest.fixture(params=archs.names())
-def pair(request, monkeypatch):
+def pair(request, no_tf32):
     """One model on CPU in float64 and its copy on CUDA in float32, without tf32."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     torch.manual_seed(0)
     exact = archs.build(request.param, "100k", max_len=LENGTH)
     fast = archs.build(request.param, "100k", max_len=LENGTH)

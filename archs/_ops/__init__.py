@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,18 +22,23 @@ class KernelRefused(ValueError):
 
 @dataclass(frozen=True)
 class Kernel:
-    """`why_not` says why it cannot run on a device; `suits` whether it is worth it for a call.
+    """`why_not` says why it cannot run on a device, `refuses` why it cannot take a call; `suits`
+    whether it is worth it for a call.
 
     `one_token`: it takes T = 1 only, T being the second axis of the first argument.
     `learns`: gradients flow through it; without, it may write into a state it was handed.
+    `opaque`: not for torch.compile to look into: a walk over time, in Python or in torch, which it
+    would unroll, or a library's code.
     """
 
     name: str
     run: Callable[..., Any]
     why_not: Callable[[torch.device], str | None] = lambda device: None
+    refuses: Callable[..., str | None] | None = None  # None: it takes every call
     suits: Callable[..., bool] | None = None  # None: always
     one_token: bool = False
     learns: bool = True
+    opaque: bool = False
 
 
 _ran: ContextVar[dict[str, str] | None] = ContextVar("ran", default=None)
@@ -55,36 +60,45 @@ class Op:
 
     def __init__(self, name: str, *kernels: Kernel) -> None:
         self.name, self.kernels = name, {kernel.name: kernel for kernel in kernels}
-        self.able: dict[str, list[Kernel]] = {}  # on a type of device; asked once, not every token
+        # by type of device, one token or several, gradient or none: asked once, not every token
+        self.able: dict[tuple[str, bool, bool], list[Kernel]] = {}
 
     def __call__(self, *arguments: Any, kernel: str = "auto") -> Any:
         """Raises KernelRefused if the kernel of that name cannot run here."""
         chosen = self._choose(kernel, arguments)
-        seen = _ran.get()
-        if seen is not None:
-            seen[self.name] = chosen.name
+        if not torch.compiler.is_compiling():
+            seen = _ran.get()
+            if seen is not None:
+                seen[self.name] = chosen.name
         return chosen.run(*arguments)
 
     def _choose(self, name: str, arguments: tuple[Any, ...]) -> Kernel:
         device, one_token = arguments[0].device, arguments[0].shape[1] == 1
+        learns = torch.is_grad_enabled()
         if name in self.kernels:
             kernel = self.kernels[name]
             reason = kernel.why_not(device)
             if kernel.one_token and not one_token:
                 reason = "it takes one token at a time"
-            if torch.is_grad_enabled() and not kernel.learns:
+            if learns and not kernel.learns:
                 reason = "no gradient flows through it"
+            if reason is None and kernel.refuses is not None:
+                reason = kernel.refuses(*arguments)
             if reason is not None:
                 raise KernelRefused(f"{self.name} cannot run its kernel {name!r} here: {reason}")
             return kernel
         # an op without a kernel of this name chooses for itself; the Record says what ran
-        if device.type not in self.able:
-            every = self.kernels.values()
-            self.able[device.type] = [k for k in every if k.why_not(device) is None]
-        grad = torch.is_grad_enabled()
-        for kernel in self.able[device.type]:
-            fits = (one_token or not kernel.one_token) and (kernel.learns or not grad)
-            if fits and (kernel.suits is None or kernel.suits(*arguments)):
+        call = device.type, one_token, learns
+        if call not in self.able:
+            self.able[call] = [
+                kernel
+                for kernel in self.kernels.values()
+                if (one_token or not kernel.one_token) and (kernel.learns or not learns)
+                if kernel.why_not(device) is None
+            ]
+        for kernel in self.able[call]:
+            refused = kernel.refuses is not None and kernel.refuses(*arguments) is not None
+            if not refused and (kernel.suits is None or kernel.suits(*arguments)):
                 return kernel
         raise KernelRefused(f"no kernel of {self.name} can run here")
 
@@ -101,6 +115,16 @@ def every_op() -> dict[str, Op]:
     ]
     found = [op for module in modules for op in vars(module).values() if isinstance(op, Op)]
     return {op.name: op for op in sorted(found, key=lambda op: op.name)}
+
+
+def hide_the_opaque() -> None:
+    """For torch.compile: opaque kernels run as they are, between compiled parts."""
+    for op in every_op().values():
+        for name, kernel in op.kernels.items():
+            if kernel.opaque:
+                run = torch.compiler.disable(kernel.run)
+                op.kernels[name] = replace(kernel, run=run, opaque=False)
+        op.able.clear()
 
 
 def on(*device_types: str) -> Callable[[torch.device], str | None]:

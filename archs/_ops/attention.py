@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op
+from archs._ops import Kernel, Op, _sdpa
 
 
 class Cache(NamedTuple):
@@ -20,19 +19,37 @@ class Cache(NamedTuple):
     v_BJSK: Tensor
     position: Tensor  # int64, tokens already read; rows past it are not yet written
 
+    @property
+    def is_static(self) -> bool:
+        """Whether the shapes of a call must not depend on the position's value."""
+        return self.position.device.type != "cpu" or torch.compiler.is_compiling()
+
+    def start(self, tokens: int) -> int:
+        """The position as a number, for a call of `tokens`."""
+        if torch.compiler.is_compiling() and tokens == self.k_BJSK.shape[2]:
+            return 0  # what fills the cache begins it, and a compiler cannot read the tensor
+        return int(self.position)
+
 
 def empty_cache(like: Tensor, batch: int, n_kv_head: int, max_len: int, d_head: int) -> Cache:
     k_BJSK = like.new_zeros(batch, n_kv_head, max_len, d_head)
     return Cache(k_BJSK, torch.zeros_like(k_BJSK), torch.zeros((), dtype=torch.int64, device="cpu"))
 
 
+def _rotation(place_T: Tensor, d_head: int, theta: float) -> Tensor:
+    """The cosines and sines of the angles at each place, (2, T, d_head / 2), in float32."""
+    exponent = torch.arange(0, d_head, 2, dtype=torch.float32, device=place_T.device) / d_head
+    angle = place_T.float()[:, None] * theta**-exponent
+    return torch.stack([angle.cos(), angle.sin()])
+
+
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # a table first made while decoding may later be trained through
 def _rope_table(length: int, d_head: int, theta: float, device: torch.device) -> Tensor:
-    """The cosines and sines of every place's angles, (2, length, d_head / 2)."""
-    exponent = torch.arange(0, d_head, 2, dtype=torch.float32, device=device) / d_head
-    angle = torch.arange(length, dtype=torch.float32, device=device)[:, None] * theta**-exponent
-    return torch.stack([angle.cos(), angle.sin()])
+    """The rotation of every place below the next power of two after `length`: one table serves all
+    layers and a range of lengths."""
+    rows = 1 << (length - 1).bit_length()
+    return _rotation(torch.arange(rows, device=device), d_head, theta)
 
 
 @lru_cache(maxsize=1)
@@ -41,12 +58,19 @@ def _rope_rows(
     start: int, T: int, d_head: int, theta: float, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
     """The table's rows of one call, (2, T, d_head / 2): the same for every layer."""
-    return _rope_table(_rows(start + T), d_head, theta, device)[:, start : start + T].to(dtype)
+    return _rope_table(start + T, d_head, theta, device)[:, start : start + T].to(dtype)
 
 
-def _rows(length: int) -> int:
-    """The next power of two: one table serves all layers and a range of lengths."""
-    return 1 << (length - 1).bit_length()
+def _rope_of_call(x_BHTK: Tensor, cache: Cache | None, theta: float) -> Tensor:
+    T, K = x_BHTK.shape[2:]
+    if torch.compiler.is_compiling():  # which fuses arithmetic better than it reads tables
+        place_T = torch.arange(T, device=x_BHTK.device)
+        return _rotation(place_T if cache is None else place_T + cache.position, K, theta)
+    if cache is not None and cache.is_static:
+        table = _rope_table(cache.k_BJSK.shape[2], K, theta, x_BHTK.device)
+        return table[:, torch.arange(T, device=x_BHTK.device) + cache.position]
+    start = 0 if cache is None else int(cache.position)
+    return _rope_rows(start, T, K, theta, x_BHTK.device, x_BHTK.dtype)
 
 
 def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor:
@@ -55,30 +79,9 @@ def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor
     Su et al., RoFormer  https://arxiv.org/abs/2104.09864, in Llama's pairing. The call's tokens
     stand after those in the cache.
     """
-    T, K = x_BHTK.shape[2:]
-    if cache is None or cache.position.device.type == "cpu":
-        start = 0 if cache is None else int(cache.position)
-        cos, sin = _rope_rows(start, T, K, theta, x_BHTK.device, x_BHTK.dtype)
-    else:
-        table = _rope_table(_rows(cache.k_BJSK.shape[2]), K, theta, x_BHTK.device)
-        rows = cache.position + torch.arange(T, device=x_BHTK.device)
-        cos, sin = table[:, rows].to(x_BHTK.dtype)
+    cos, sin = _rope_of_call(x_BHTK, cache, theta).to(x_BHTK.dtype)
     low, high = x_BHTK.chunk(2, dim=-1)
     return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
-
-
-def _sdpa(
-    q_BHTK: Tensor, k_BJSK: Tensor, v_BJSK: Tensor, causal: bool, seen_TS: Tensor | None
-) -> Tensor:
-    mask = {"is_causal": causal, "attn_mask": seen_TS}
-    if q_BHTK.shape[1] == k_BJSK.shape[1]:
-        return F.scaled_dot_product_attention(q_BHTK, k_BJSK, v_BJSK, **mask)
-    if q_BHTK.shape[2] == 1:
-        # the queries that share a key/value head become its rows: nothing is copied
-        q_BJGK = q_BHTK.view(len(q_BHTK), k_BJSK.shape[1], -1, q_BHTK.shape[-1])
-        mask["is_causal"] = False
-        return F.scaled_dot_product_attention(q_BJGK, k_BJSK, v_BJSK, **mask).view_as(q_BHTK)
-    return F.scaled_dot_product_attention(q_BHTK, k_BJSK, v_BJSK, enable_gqa=True, **mask)
 
 
 def _plain(
@@ -96,7 +99,9 @@ def _plain(
 
 # (q_BHTK, k_BJSK, v_BJSK, causal, seen_TS) → (B, H, T, K); causal: token t sees keys 0 to t, so
 # T = S; seen_TS: which keys each token sees, None for all; J divides H
-softmax_attention = Op("attention", Kernel("sdpa", _sdpa), Kernel("plain", _plain))
+softmax_attention = Op(
+    "attention", *_sdpa.BACKENDS, Kernel("sdpa", _sdpa.sdpa), Kernel("plain", _plain)
+)
 
 
 def attention(
@@ -109,10 +114,10 @@ def attention(
     if cache is None:
         return softmax_attention(q_BHTK, k_BJTK, v_BJTK, True, None, kernel=kernel), None
     T, S = q_BHTK.shape[2], cache.k_BJSK.shape[2]
-    if cache.position.device.type != "cpu" and T == 1:
+    if cache.is_static and T == 1:
         return _static_decode(q_BHTK, k_BJTK, v_BJTK, cache, kernel)
 
-    start = int(cache.position)
+    start = cache.start(T)
     end = start + T
     if end > S:
         raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")

@@ -4,14 +4,20 @@
 
 At a vocabulary of 50,000 the logits of one step outweigh all else in memory, and a memory curve
 would show the head instead of the architecture. `chunked` makes them a few rows at a time, and
-again in the backward pass: a fourth product of that size on top of three. Letter: M tokens.
+again in the backward pass: a fourth product of that size on top of three. `liger` does the same
+with one kernel a chunk between the products (liger-kernel 0.8,
+https://github.com/linkedin/Liger-Kernel). Letter: M tokens.
 """
+
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from archs._ops import Kernel, Op
+from archs._ops._library import needs, takes_dtype
 
 CHUNK_LOGITS = 2**24  # 64 MB of float32 at a time
 
@@ -47,13 +53,33 @@ def _chunks(x_MD: Tensor, weight_VD: Tensor) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, len(x_MD), rows)]
 
 
+def _in_autocasts_dtype(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`run` with its factors in autocast's dtype and autocast off, in the backward pass too."""
+
+    @wraps(run)
+    def kernel(x_MD, weight_VD, target_M):
+        device = x_MD.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            x_MD, weight_VD = x_MD.to(dtype), weight_VD.to(dtype)
+        with torch.autocast(device, enabled=False):
+            return run(x_MD, weight_VD, target_M)
+
+    return kernel
+
+
+@_in_autocasts_dtype
 def _chunked(x_MD: Tensor, weight_VD: Tensor, target_M: Tensor) -> Tensor:
-    device = x_MD.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        x_MD, weight_VD = x_MD.to(dtype), weight_VD.to(dtype)
-    with torch.autocast(device, enabled=False):
-        return _Chunked.apply(x_MD, weight_VD, target_M)
+    return _Chunked.apply(x_MD, weight_VD, target_M)
+
+
+@_in_autocasts_dtype
+def _liger(x_MD: Tensor, weight_VD: Tensor, target_M: Tensor) -> Tensor:
+    from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+    # many chunks add to the weight's gradient: in bfloat16 the later ones would be rounded away
+    wide = {"reduction": "none", "accum_dtype": torch.float32}
+    return liger_fused_linear_cross_entropy(x_MD, weight_VD, target_M, **wide)
 
 
 def _plain(x_MD: Tensor, weight_VD: Tensor, target_M: Tensor) -> Tensor:
@@ -68,5 +94,15 @@ def _outweighs(x_MD: Tensor, weight_VD: Tensor, target_M: Tensor) -> bool:
 
 # (x_MD, weight_VD, target_M) → nll_M in nats, float32 or wider
 cross_entropy = Op(
-    "cross_entropy", Kernel("chunked", _chunked, suits=_outweighs), Kernel("plain", _plain)
+    "cross_entropy",
+    Kernel(
+        "liger",
+        _liger,
+        why_not=needs("liger-kernel", "liger_kernel.transformers.functional"),
+        opaque=True,
+        refuses=takes_dtype,
+        suits=_outweighs,
+    ),
+    Kernel("chunked", _chunked, suits=_outweighs),
+    Kernel("plain", _plain),
 )

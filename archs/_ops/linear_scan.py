@@ -74,6 +74,6 @@ def _plain(a_BTE: Tensor, b_BTE: Tensor, h_BE: Tensor) -> Tensor:
 linear_scan = Op(
     "linear_scan",
     Kernel("step", _step, one_token=True),
-    Kernel("folded", LinearScan.apply),
-    Kernel("plain", _plain),
+    Kernel("folded", LinearScan.apply, opaque=True),
+    Kernel("plain", _plain, opaque=True),
 )

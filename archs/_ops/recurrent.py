@@ -4,8 +4,12 @@ Weights are torch.nn.RNN's, GRU's and LSTM's, gate order included. The input's p
 out of the loop as one matrix product. The `stored` kernels have a hand-written backward, which
 keeps what the forward pass computed and gathers each weight's gradient in one product at the end;
 torch's own loop does a small product and several small allocations a step. `torch` is the
-library's: cuDNN on CUDA, oneDNN for LSTM on CPU.
+library's, oneDNN for LSTM on CPU; where it is cuDNN's it is named `cudnn`.
 """
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -113,8 +117,8 @@ def _elman_stored(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
         return _Elman.apply(u, weight_hh, h_BE).transpose(0, 1)
 
 
-def _elman_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
-    return torch.rnn_tanh(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
+def _elman_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor, train: bool = False) -> Tensor:
+    return torch.rnn_tanh(x_BTD, h_BE[None], list(weights), True, 1, 0.0, train, False, True)[0]
 
 
 def _elman_cell(x_B1D: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
@@ -141,8 +145,8 @@ def _gru_stored(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
         return _GRU.apply(u, weight_hh, bias_hh, h_BE).transpose(0, 1)
 
 
-def _gru_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
-    return torch.gru(x_BTD, h_BE[None], list(weights), True, 1, 0.0, False, False, True)[0]
+def _gru_torch(x_BTD: Tensor, weights: Weights, h_BE: Tensor, train: bool = False) -> Tensor:
+    return torch.gru(x_BTD, h_BE[None], list(weights), True, 1, 0.0, train, False, True)[0]
 
 
 def _gru_cell(x_B1D: Tensor, weights: Weights, h_BE: Tensor) -> Tensor:
@@ -163,10 +167,10 @@ def _lstm_plain(
 
 
 def _lstm_torch(
-    x_BTD: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor
+    x_BTD: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor, train: bool = False
 ) -> tuple[Tensor, Tensor]:
     hidden = (h_BE[None], c_BE[None])
-    y_BTE, _, c_1BE = torch.lstm(x_BTD, hidden, list(weights), True, 1, 0.0, False, False, True)
+    y_BTE, _, c_1BE = torch.lstm(x_BTD, hidden, list(weights), True, 1, 0.0, train, False, True)
     return y_BTE, c_1BE[0]
 
 
@@ -177,6 +181,36 @@ def _lstm_cell(
     return h_BE[:, None], c_BE
 
 
+def _by_cudnn(run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run` as cuDNN wants it: in one precision, which autocast by itself would make float16; the
+    weights in one buffer in its order, or torch makes one a call, with a warning; and told ahead
+    to keep what a backward pass needs."""
+
+    @wraps(run)
+    def kernel(x_BTD: Tensor, weights: Weights, *states: Tensor) -> Any:
+        device, dtype = x_BTD.device.type, x_BTD.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        buffer = torch.cat([weight.flatten().to(dtype) for weight in weights])
+        parts = buffer.split([weight.numel() for weight in weights])
+        views = [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+        starts = (state.to(dtype) for state in states)
+        with torch.autocast(device, enabled=False):
+            return run(x_BTD.to(dtype), views, *starts, train=torch.is_grad_enabled())
+
+    return kernel
+
+
+def _no_cudnn(device: torch.device) -> str | None:
+    if device.type != "cuda":
+        return f"it runs on cuda, not on {device.type}"
+    return None if torch.backends.cudnn.is_available() else "this torch has no cuDNN"
+
+
+def _is_cudnn(device: torch.device) -> str | None:
+    return "here torch's is cuDNN's, which is named cudnn" if _no_cudnn(device) is None else None
+
+
 def _learns(x_BTD: Tensor, weights: Weights, *states: Tensor) -> bool:
     return torch.is_grad_enabled()
 
@@ -184,23 +218,28 @@ def _learns(x_BTD: Tensor, weights: Weights, *states: Tensor) -> bool:
 # (x_BTD, weights, h_BE) → every h_t, (B, T, E); tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
 elman = Op(
     "elman",
-    Kernel("cell", _elman_cell, why_not=on("cpu"), one_token=True),
-    Kernel("stored", _elman_stored, why_not=on("cpu")),
-    Kernel("torch", _elman_torch),
-    Kernel("plain", _elman_plain),
+    Kernel("cell", _elman_cell, why_not=on("cpu", "cuda"), one_token=True),
+    Kernel("stored", _elman_stored, why_not=on("cpu"), opaque=True),
+    Kernel("cudnn", _by_cudnn(_elman_torch), why_not=_no_cudnn, opaque=True),
+    Kernel("torch", _elman_torch, why_not=_is_cudnn, opaque=True),
+    Kernel("plain", _elman_plain, opaque=True),
 )
 # (x_BTD, weights, h_BE) → every h_t, (B, T, E); torch.nn.GRU's recurrence
 gru = Op(
     "gru",
-    Kernel("cell", _gru_cell, why_not=on("cpu"), one_token=True),
-    Kernel("stored", _gru_stored, why_not=on("cpu"), suits=_learns),
-    Kernel("torch", _gru_torch),  # without a gradient to come, torch's loop is the faster
-    Kernel("plain", _gru_plain),
+    Kernel("cell", _gru_cell, why_not=on("cpu", "cuda"), one_token=True),
+    Kernel("stored", _gru_stored, why_not=on("cpu"), suits=_learns, opaque=True),
+    Kernel("cudnn", _by_cudnn(_gru_torch), why_not=_no_cudnn, opaque=True),
+    # without a gradient to come, torch's loop is the faster
+    Kernel("torch", _gru_torch, why_not=_is_cudnn, opaque=True),
+    Kernel("plain", _gru_plain, opaque=True),
 )
 # (x_BTD, weights, h_BE, c_BE) → every h_t and the last cell; torch.nn.LSTM's recurrence
 lstm = Op(
     "lstm",
-    Kernel("cell", _lstm_cell, why_not=on("cpu"), one_token=True),  # oneDNN reorders weights a call
-    Kernel("torch", _lstm_torch),
-    Kernel("plain", _lstm_plain),
+    # oneDNN reorders the weights and cuDNN wants them copied, every call
+    Kernel("cell", _lstm_cell, why_not=on("cpu", "cuda"), one_token=True),
+    Kernel("cudnn", _by_cudnn(_lstm_torch), why_not=_no_cudnn, opaque=True),
+    Kernel("torch", _lstm_torch, why_not=_is_cudnn, opaque=True),
+    Kernel("plain", _lstm_plain, opaque=True),
 )

@@ -9,10 +9,13 @@ innermost axis, so every broadcast runs along long contiguous rows and the sums 
 batched matrix products. A batch too large for blocks of several steps is split.
 """
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 from torch import Tensor
 
-from archs._ops import Kernel, Op
+from archs._ops import Kernel, Op, _mamba_ssm
 
 CACHED_ELEMENTS = 2**18  # of one (block, B, N, E) tensor: a few megabytes are at work at a time
 MIN_BLOCK = 8  # steps; fewer would keep most states after all
@@ -129,11 +132,40 @@ def _plain(
     return torch.stack(steps, dim=1), state_BNE
 
 
-# (x_BTE, dt_BTE, a_EN, b_BTN, c_BTN, state_BNE) → y (B, T, E) and the state after the last token;
-# differentiable in every argument
+def _from_zeros(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., object]:
+    """`run`, for which no state stands for one of zeros, and none is then returned."""
+
+    @wraps(run)
+    def kernel(x_BTE, dt_BTE, a_EN, b_BTN, c_BTN, state_BNE):
+        if state_BNE is not None:
+            return run(x_BTE, dt_BTE, a_EN, b_BTN, c_BTN, state_BNE)
+        zeros_BNE = x_BTE.new_zeros(len(x_BTE), *a_EN.T.shape)
+        return run(x_BTE, dt_BTE, a_EN, b_BTN, c_BTN, zeros_BNE)[0], None
+
+    return kernel
+
+
+# (x_BTE, dt_BTE, a_EN, b_BTN, c_BTN, state_BNE) → y (B, T, E) and the state after the last token,
+# or from no state (None) y and None; differentiable in every argument
 selective_scan = Op(
     "selective_scan",
-    Kernel("step", _step, one_token=True, learns=False),
-    Kernel("blocked", _blocked),
-    Kernel("plain", _plain),
+    Kernel(
+        "mamba-ssm-step",
+        _mamba_ssm.selective_step,
+        why_not=_mamba_ssm.why_not_step,
+        opaque=True,
+        refuses=_mamba_ssm.selective_step_refuses,
+        one_token=True,
+        learns=False,
+    ),
+    Kernel("step", _from_zeros(_step), one_token=True, learns=False),
+    Kernel(
+        "mamba-ssm",
+        _mamba_ssm.selective_scan,
+        why_not=_mamba_ssm.why_not_scan,
+        opaque=True,
+        refuses=_mamba_ssm.selective_scan_refuses,
+    ),
+    Kernel("blocked", _from_zeros(_blocked), opaque=True),
+    Kernel("plain", _from_zeros(_plain), opaque=True),
 )

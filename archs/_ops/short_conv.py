@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op
+from archs._ops import Kernel, Op, _causal_conv1d
 
 
 def _with_tail(x_BTE: Tensor, tail_BWE: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,7 +45,23 @@ def _plain(
 # holds the W - 1 inputs before this call
 short_conv = Op(
     "short_conv",
+    Kernel(
+        "causal-conv1d-step",
+        _causal_conv1d.step,
+        why_not=_causal_conv1d.why_not,
+        opaque=True,
+        refuses=_causal_conv1d.step_refuses,
+        one_token=True,
+        learns=False,
+    ),
     Kernel("step", _step, one_token=True, learns=False),
+    Kernel(
+        "causal-conv1d",
+        _causal_conv1d.conv,
+        why_not=_causal_conv1d.why_not,
+        opaque=True,
+        refuses=_causal_conv1d.conv_refuses,
+    ),
     Kernel("conv1d", _conv1d),
     Kernel("plain", _plain),
 )

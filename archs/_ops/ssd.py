@@ -7,11 +7,15 @@ Within a chunk of Q tokens the output is attention-like, (C Bᵀ ∘ decay) X; b
 (N, K) a head is carried. Work is linear in T.
 """
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op
+from archs._ops import Kernel, Op, _fla, _mamba_ssm
+from archs._ops._library import on_tensor_cores, takes_dtype
 
 
 def chunk_length(d_state: int, d_head: int) -> int:
@@ -93,11 +97,49 @@ def _plain(
     return torch.stack(steps, dim=1), state_BNHK
 
 
+def _widened(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`run` in the state's precision throughout."""
+
+    @wraps(run)
+    def kernel(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK):
+        x_BTHK, b_BTN, c_BTN = (v.to(state_BNHK.dtype) for v in (x_BTHK, b_BTN, c_BTN))
+        return run(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK)
+
+    return kernel
+
+
 # (x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK) → y (B, T, H, K) and the state after the last
-# token; one group of B and C for all heads; differentiable in every argument
+# token; one group of B and C for all heads; differentiable in every argument. x, b and c may be
+# narrower than the rest
 ssd = Op(
     "ssd",
-    Kernel("step", _step, one_token=True, learns=False),
-    Kernel("chunked", _chunked),
-    Kernel("plain", _plain),
+    Kernel(
+        "mamba-ssm-step",
+        _mamba_ssm.ssd_step,
+        why_not=_mamba_ssm.why_not_step,
+        opaque=True,
+        refuses=takes_dtype,
+        one_token=True,
+        learns=False,
+    ),
+    Kernel("step", _widened(_step), one_token=True, learns=False),
+    Kernel(
+        "mamba-ssm",
+        _mamba_ssm.ssd,
+        why_not=_mamba_ssm.why_not_ssd,
+        opaque=True,
+        refuses=takes_dtype,
+        suits=on_tensor_cores,
+    ),
+    Kernel(
+        "fla",
+        _fla.ssd,
+        why_not=_fla.why_not,
+        opaque=True,
+        refuses=takes_dtype,
+        suits=on_tensor_cores,
+        learns=False,
+    ),
+    Kernel("chunked", _widened(_chunked)),
+    Kernel("plain", _widened(_plain), opaque=True),
 )
