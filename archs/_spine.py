@@ -9,16 +9,19 @@ Shape letters, for all of archs/:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from archs._ops.cross_entropy import cross_entropy
 from archs._ops.rms_norm import rms_norm
+from archs._ops.short_conv import short_conv
 
 EPS = 1e-5
+SHORT_CONV_WIDTH = 4  # Mamba's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,12 @@ class Config:
     vocab_size: int = 256
     max_len: int | None = None  # rows of a learned position table; None: there is none
     kernel: str = "auto"  # for those ops that have one of this name
+    # a convolution over the last few tokens ahead of each mixer: with, without, as published
+    short_conv: bool | None = None
+
+    def conv_width(self, published: int) -> int:
+        """Of a Block's own convolution; taken away, it sees one token, and mixes nothing."""
+        return 1 if self.short_conv is False else published
 
 
 class Block(nn.Module):
@@ -56,6 +65,23 @@ class Block(nn.Module):
         """Forward FLOPs a token beyond two a weight of every nn.Linear and nn.Conv1d, for a call
         of `tokens` that follow `past` earlier ones; None: unknown, never a guess."""
         return None
+
+    def state_traffic(self, batch: int, tokens: int, past: int) -> int | None:
+        """Fewest bytes of state that a call of `tokens` after `past` earlier ones must move.
+
+        What grows with max_len is a cache: `past` rows are read, `tokens` rows written. The rest
+        is written whole and, unless fresh, read whole. None: the state does neither. A Block that
+        touches less, such as one row of a ring, overrides this. It makes states: use "meta".
+        """
+        length = past + tokens
+        whole, one_more, double = (
+            sum(leaf.nbytes for leaf in tree_leaves(self.init_state(batch, max_len)))
+            for max_len in (length, length + 1, 2 * length)
+        )
+        cache = length * (one_more - whole)
+        if double - whole != cache:
+            return None
+        return cache + (whole - cache) * (2 if past else 1)
 
 
 class RMSNorm(nn.Module):
@@ -121,6 +147,53 @@ class MixerOnly(Block):
         return self.mixer.flops(tokens, past)
 
 
+class ConvolvedState(NamedTuple):
+    tail_BWD: Tensor  # the convolution's last inputs
+    inner: Any  # of the Block behind it
+
+
+class Convolved(Block):
+    """A Block behind a convolution in a residual branch of its own, as Canon layers stand.
+
+    Allen-Zhu, Physics of Language Models: Part 4.1  https://arxiv.org/abs/2512.17351
+    """
+
+    def __init__(self, config: Any, block: Block) -> None:
+        nn.Module.__init__(self)
+        D, self.kernel = config.d_model, config.kernel
+        self.norm = RMSNorm(D, config.kernel)
+        self.conv = nn.Conv1d(D, D, SHORT_CONV_WIDTH, groups=D)
+        self.block = block
+
+    def _tail(self, batch: int) -> Tensor:
+        D, _, width = self.conv.weight.shape
+        return self.conv.weight.new_zeros(batch, width - 1, D)
+
+    def init_state(self, batch: int, max_len: int) -> ConvolvedState:
+        return ConvolvedState(self._tail(batch), self.block.init_state(batch, max_len))
+
+    def forward(self, x_BTD: Tensor, state: Any | None) -> tuple[Tensor, Any | None]:
+        tail_BWD, inner = (self._tail(len(x_BTD)), None) if state is None else state
+        y_BTD, tail_BWD = short_conv(
+            self.norm(x_BTD), self.conv.weight, self.conv.bias, tail_BWD, kernel=self.kernel
+        )
+        x_BTD, inner = self.block(x_BTD + y_BTD, inner)
+        return x_BTD, None if state is None else ConvolvedState(tail_BWD, inner)
+
+    def mixer_flops(self, tokens: int, past: int) -> float | None:
+        return self.block.mixer_flops(tokens, past)
+
+    def state_traffic(self, batch: int, tokens: int, past: int) -> int | None:
+        inner = self.block.state_traffic(batch, tokens, past)
+        return None if inner is None else inner + self._tail(batch).nbytes * (2 if past else 1)
+
+
+def convolved(config: Config, block: Block) -> Block:
+    """The Block behind a convolution, if the config asks for one and it has none of its own."""
+    has_one = any(isinstance(module, nn.Conv1d) for module in block.modules())
+    return Convolved(config, block) if config.short_conv and not has_one else block
+
+
 class LanguageModel(nn.Module):
     """Embedding, n_layer Blocks, norm, and a head tied to the embedding.
 
@@ -131,7 +204,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.d_model)
-        self.blocks = nn.ModuleList(block(config, layer) for layer in range(config.n_layer))
+        blocks = (block(config, layer) for layer in range(config.n_layer))
+        self.blocks = nn.ModuleList(convolved(config, block) for block in blocks)
         self.norm = block.final_norm(config)
         self.init_weights()
 
@@ -180,12 +254,33 @@ class LanguageModel(nn.Module):
         tables = [m.weight for m in self.modules() if isinstance(m, nn.Embedding)]
         return sum(table.numel() for table in tables)
 
-    def forward_flops(self, tokens: int, past: int = 0) -> int | None:
-        """Analytic forward FLOPs a token, head included, mean over `tokens` that follow `past`."""
+    def forward_flops(self, tokens: int, past: int = 0, scored: int | None = None) -> int | None:
+        """Analytic forward FLOPs a token, mean over `tokens` that follow `past`.
+
+        Two a weight of every product with a matrix, and what the mixers add; the head's for
+        `scored` of the tokens (None: all). Norms, biases and other elementwise work are left out,
+        as in Kaplan et al., table 1  https://arxiv.org/abs/2001.08361. Attention counts the tokens
+        it sees, not the masked ones.
+        """
         mixers = [block.mixer_flops(tokens, past) for block in self.blocks]
         if None in mixers:
             return None
         weights = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear | nn.Conv1d)]
-        return round(
-            2 * (sum(w.numel() for w in weights) + self.embed.weight.numel()) + sum(mixers)
-        )
+        head = self.embed.weight.numel() * (1 if scored is None else scored / tokens)
+        return round(2 * (sum(w.numel() for w in weights) + head) + sum(mixers))
+
+    def moved_bytes(self, batch: int, tokens: int, past: int) -> int | None:
+        """Fewest bytes that a call of `tokens` after `past` earlier ones, and its head, must move.
+
+            bytes of the weights + Σ over blocks of state_traffic
+
+        as Pope et al., section 2  https://arxiv.org/abs/2211.05102, count inference. Each weight is
+        read once, the tied head among them; the rows looked up in other tables are left out, and so
+        are activations: a floor. None: a Block's share is unknown.
+        """
+        traffic = [block.state_traffic(batch, tokens, past) for block in self.blocks]
+        if None in traffic:
+            return None
+        tables = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Embedding)]
+        read = sum(w.nbytes for w in self.parameters()) - sum(w.nbytes for w in tables)
+        return read + sum(traffic)
