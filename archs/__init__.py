@@ -27,16 +27,19 @@ def build(
     max_len: int | None = None,
     vocab_size: int | None = None,
     kernel: str = "auto",
+    short_conv: bool | None = None,
 ) -> LanguageModel:
     """The model `arch` at `size`, on the default device in the default dtype, with fresh weights.
 
     `max_len` resizes a learned position table; an architecture without one ignores it.
+    `short_conv` is Config's: True puts a convolution ahead of mixers without one, False takes
+    away an architecture's own.
     Raises ValueError if the architecture or the size is unknown.
     """
     module = load(arch)
     if size not in module.SIZES:
         raise ValueError(f"{arch} has no size {size!r}; it has {', '.join(module.SIZES)}")
-    config = replace(module.SIZES[size], kernel=kernel)
+    config = replace(module.SIZES[size], kernel=kernel, short_conv=short_conv)
     if vocab_size is not None:
         config = replace(config, vocab_size=vocab_size)
     if max_len is not None and config.max_len is not None:

@@ -1,4 +1,6 @@
-"""`python -m benchmarks list | doctor | peers`: what would run, what works here, who is faster."""
+"""`python -m benchmarks list | doctor | tune | peers | pack | gpu-list`: what would run, what works
+here, which learning rates suit, who is faster, the way to a GPU without internet and what to
+measure there."""
 
 import argparse
 import sys
@@ -13,7 +15,7 @@ import archs
 import results
 from archs._ops import every_op
 from archs._sizes import NAMED
-from benchmarks import corpus, machine, sweep
+from benchmarks import corpus, gpu_list, machine, packing, sensors, sweep, tuning
 from benchmarks.peers import _command as peers
 from results.schema import record_path
 
@@ -65,6 +67,13 @@ def doctor(options: argparse.Namespace) -> None:
             table.add_row(op.name, kernel.name, "yes" if reason is None else f"no: {reason}")
         table.add_section()
     Console().print(table)
+    if device == "cuda":
+        withheld = sensors.withheld()
+        readable = Table("sensor", "can be read here")
+        for quantity in sensors.QUANTITIES:
+            reason = withheld.get(quantity)
+            readable.add_row(quantity, "yes" if reason is None else f"no: {reason}")
+        Console().print(readable)
     print(
         "of those that work, `auto` takes the first that suits the call; `plain` is the reference"
     )
@@ -101,6 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
     checking.add_argument("--device", choices=("cpu", "cuda"))
     checking.set_defaults(run=doctor)
     peers.add_options(commands.add_parser("peers", help="time our code beside other people's"))
+    tuning.add_options(commands.add_parser("tune", help="find each one's learning rate"))
+    packing.add_options(commands.add_parser("pack", help="a checkout for a machine offline"))
+    gpu_list.add_options(commands.add_parser("gpu-list", help="measure on a GPU, best first"))
     options: Any = parser.parse_args(arguments)
     try:
         code: int | None = options.run(options)

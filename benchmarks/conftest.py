@@ -8,7 +8,7 @@ import pytest
 
 import results
 from archs._ops import KernelRefused
-from benchmarks import machine, sweep
+from benchmarks import sweep, timing
 from benchmarks.phases import Step
 from benchmarks.progress import Progress
 from benchmarks.session import Session
@@ -16,6 +16,7 @@ from results import Case, Record
 
 SESSION = pytest.StashKey[Session]()
 PROGRESS = pytest.StashKey[Progress]()
+CLOCK = timing.Playback()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(flag, **keywords)
     group.addoption("--fresh", action="store_true", help="measure finished cells again")
     group.addoption("--timeout", type=float, default=600.0, help="seconds a cell may take")
+    group.addoption("--stop-after", type=float, help="seconds after which no cell is started")
     group.addoption(
         "--results", type=Path, default=results.ROOT, help="folder of labels (default: results/)"
     )
@@ -56,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
     items.sort(key=lambda item: order[item.callspec.params["case"]])
     for item in items:
         phase = item.callspec.params["case"].phase
-        item.add_marker(pytest.mark.benchmark(timer=machine.clock, group=phase))
+        item.add_marker(pytest.mark.benchmark(timer=CLOCK, group=phase))
 
 
 def pytest_collection_finish(session: Any) -> None:
@@ -81,6 +83,10 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         nonlocal benchmark
         # asked for only now: pytest-benchmark warns of a stopwatch nobody pressed
         benchmark = request.getfixturevalue("benchmark")
+        if session.env.device == "cuda":
+            # a clock read around each step would have to wait for it, and leave the GPU idle
+            CLOCK.play(timing.by_events(step, before, rounds))
+            step, before = (lambda: None), (lambda: None)
         benchmark.pedantic(step, setup=before, rounds=rounds)
         return tuple(benchmark.stats.stats.data)
 
@@ -115,6 +121,12 @@ def extra_info(record: Record) -> dict[str, Any]:
         "state_bytes": record.state_bytes,
         "params": record.params,
     }
+
+
+def pytest_runtest_teardown(item: Any) -> None:
+    limit_s = item.config.option.stop_after
+    if limit_s is not None and item.config.stash[SESSION].age_s() > limit_s:
+        item.session.shouldstop = f"no cell starts after {limit_s:g} s; the next run goes on here"
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict) -> None:

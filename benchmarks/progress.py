@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from results import Case
+from results.schema import LEARNED
 
 
 class Progress:
@@ -32,7 +33,7 @@ class Progress:
             return ""
         overall = fmean(means.values())
         left_s = sum(
-            count * means.get(phase, overall) / (self.cores if phase == "quality" else 1)
+            count * means.get(phase, overall) / (self.cores if phase in LEARNED else 1)
             for phase, count in self.left.items()
         )
         return (

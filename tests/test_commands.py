@@ -179,6 +179,7 @@ def test_a_new_file_in_archs_appears_everywhere(tmp_path):
         (["--seq-len", "0"], "--seq-len must be above 0, not 0"),
         (["--seq-len", "many"], "invalid comma-separated int value: 'many'"),
         (["--batch", "-1"], "--batch must be above 0, not -1"),
+        (["--phase", "limits"], "--phase limits needs --memory-gib GIB on a CPU, such as 0.5"),
         (["--corpus", "/nowhere/text"], "cannot read the corpus"),
         (["--corpus", os.devnull], "holds 0 bytes; a corpus needs 4096 or more"),
         (["--results", "/proc/results"], "results cannot be kept in /proc/results"),

@@ -46,9 +46,9 @@ def test_peak_is_the_most_alive_at_once():
         third = torch.empty(2**20)
         return second, third
 
-    peak, method = machine.peak_bytes("cpu", run)
-    assert method == "torch cpu allocator trace"
-    assert 2 * 2**22 <= peak < 2 * 2**22 + 4096
+    peak = machine.peak_memory("cpu", run)
+    assert peak.peak_method == "torch cpu allocator trace" and peak.reserved_bytes is None
+    assert 2 * 2**22 <= peak.peak_bytes < 2 * 2**22 + 4096
 
 
 def test_peak_of_a_training_step_holds_weights_gradients_and_moments():
@@ -191,3 +191,17 @@ def test_cuda_asked_for_and_absent_is_refused():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(ValueError, match="no CUDA device"):
         machine.pick_device("cuda")
+
+
+@pytest.mark.parametrize("phase", ["train", "prefill"])
+def test_each_step_reads_other_tokens_until_the_ring_comes_round(phase):
+    asked = case(phase)
+    model = harness.build(asked, "cpu")
+    read = []
+    model.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0].tolist()))
+    work = phases.PHASES[phase](model, asked)
+    for _ in range(2 * phases.RING):
+        work.before()
+        work.step()
+    assert len({str(tokens) for tokens in read[: phases.RING]}) == phases.RING
+    assert read[: phases.RING] == read[phases.RING :]

@@ -13,10 +13,11 @@ import report.__main__
 import results
 from archs import gru
 from benchmarks.__main__ import main
+from benchmarks.machine import Environment
 from benchmarks.peers import _command, _pair, find
 from benchmarks.peers._pair import OURS, SIZE_NAME, agree, alternate, cases
 from benchmarks.peers._peer import Missing, Peer, copy
-from benchmarks.peers._process import Failed, Sample, Worker
+from benchmarks.peers._process import Failed, OutOfMemory, Sample, Worker
 from benchmarks.peers.torch_recurrent import PEERS
 from report import peers as told
 from report.terminal import peers_table
@@ -93,7 +94,7 @@ def measured(tmp_path_factory):
 
 
 def asked(folder, *more):
-    where = ["--results", str(folder), "--label", "box", "--seq-len", "16"]
+    where = ["--results", str(folder), "--label", "box", "--seq-len", "16", "--mode", "eager"]
     return ["peers", "--arch", "gru", "--impl", "torch.nn", *where, *more]
 
 
@@ -159,10 +160,54 @@ def test_bad_requests_get_one_sentence(capsys):
         (["--impl", "jax"], "--impl: no peer has 'jax'; there are"),
         (["--phase", "train"], "there are peer-train, peer-decode"),
         (["--seq-len", "0"], "--seq-len must be above 0"),
+        (["--mode", "graph"], "--mode: no peer has 'graph'; there are eager"),
     ):
         assert main(["peers", *words]) == 2
         said = capsys.readouterr().err
         assert complaint in said and said.count("\n") == 1
+
+
+def test_ours_may_be_several_sides_and_theirs_is_the_last():
+    sides = cases(GRU, ("eager", "compile"), phase="peer-decode", seq_len=16)
+    assert [side.mode for side in sides] == ["eager", "compile", "eager"]
+    assert [side.impl for side in sides] == [OURS + "torch.nn"] * 2 + ["torch.nn"]
+    assert len({str(side) for side in sides}) == 3
+    assert len(cases(GRU, ("eager", "compile"), phase="peer-train", seq_len=16)) == 2
+
+
+class Scripted:
+    """A worker that answers what it is told to, and runs out of memory at its `fits`-th step."""
+
+    def __init__(self, job, fits):
+        self.job, self.left = job, fits
+
+    def sample(self):
+        if self.left == 0:
+            raise OutOfMemory(self, "can't allocate memory: 1 TB")
+        self.left -= 1
+        return Sample(1.0, 3.0, [1.0])
+
+    def ask(self, what, with_peak):
+        return {"params": 1, "param_bytes": 4}
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("fits", [0, 2])
+def test_theirs_out_of_memory_is_an_answer_and_ours_is_a_bug(monkeypatch, fits):
+    env = Environment(device="cpu", label="box", machine={}, versions={}, commit=None)
+    sides = cases(GRU, phase="peer-train", seq_len=16)
+    monkeypatch.setattr(_pair, "Worker", lambda job: Scripted(job, 99 if job["ours"] else fits))
+    ours, theirs = _pair.measure(GRU, sides, env, limit_s=60)
+    assert (ours.status, theirs.status, theirs.step_s) == ("ok", "oom", ())
+    assert len(ours.step_s) == 3 and theirs.reason == "can't allocate memory: 1 TB"
+    (shown,) = told.text(told.ratios([ours, theirs])).to_dict("records")
+    assert shown["times ours"] == "theirs: out of memory" and shown["theirs"] == "–"
+
+    monkeypatch.setattr(_pair, "Worker", lambda job: Scripted(job, fits if job["ours"] else 99))
+    with pytest.raises(Failed, match="can't allocate memory"):
+        _pair.measure(GRU, sides, env, limit_s=60)
 
 
 def test_every_peer_has_a_name_of_its_own():
@@ -191,7 +236,16 @@ def test_ratios_are_the_arithmetic_they_claim():
     assert (row["peer"], row["version"], row["phase"]) == ("torch.nn", "1.2.0", "train")
     (shown,) = told.text(told.ratios(pair())).to_dict("records")
     assert shown["against"] == "torch.nn 2.13.0" and shown["phase, length"] == "train 2k"
+    assert shown["arch"] == "gru"
     assert shown["times ours"] == "3× (2.5–5.5)" and shown["memory, times ours"] == "4.5×"
+
+
+def test_each_of_our_modes_is_a_row_beside_the_same_theirs():
+    eager, theirs = pair("peer-decode")
+    fast = replace(eager, case=replace(eager.case, mode="compile"), step_s=(1.0, 1.0, 1.0))
+    shown = told.text(told.ratios([eager, fast, theirs])).to_dict("records")
+    assert [row["arch"] for row in shown] == ["gru, compile", "gru"]
+    assert [row["times ours"] for row in shown] == ["6× (5–7)", "3× (2.5–5.5)"]
 
 
 def test_one_sample_has_no_spread_and_one_side_no_row():

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op
+from archs._ops import Kernel, Op, _triton_guard, _triton_linear_scan
 
 
 def _fold(x_BTE: Tensor, span: int, fill: float) -> Tensor:
@@ -74,6 +74,7 @@ def _plain(a_BTE: Tensor, b_BTE: Tensor, h_BE: Tensor) -> Tensor:
 linear_scan = Op(
     "linear_scan",
     Kernel("step", _step, one_token=True),
+    Kernel("triton", _triton_linear_scan.linear_scan, why_not=_triton_guard.why_not, opaque=True),
     Kernel("folded", LinearScan.apply, opaque=True),
     Kernel("plain", _plain, opaque=True),
 )

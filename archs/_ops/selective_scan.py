@@ -15,7 +15,7 @@ from functools import wraps
 import torch
 from torch import Tensor
 
-from archs._ops import Kernel, Op, _mamba_ssm
+from archs._ops import Kernel, Op, _mamba_ssm, _triton_guard, _triton_selective_scan
 
 CACHED_ELEMENTS = 2**18  # of one (block, B, N, E) tensor: a few megabytes are at work at a time
 MIN_BLOCK = 8  # steps; fewer would keep most states after all
@@ -165,6 +165,12 @@ selective_scan = Op(
         why_not=_mamba_ssm.why_not_scan,
         opaque=True,
         refuses=_mamba_ssm.selective_scan_refuses,
+    ),
+    Kernel(
+        "triton",
+        _from_zeros(_triton_selective_scan.selective_scan),
+        why_not=_triton_guard.why_not,
+        opaque=True,
     ),
     Kernel("blocked", _from_zeros(_blocked), opaque=True),
     Kernel("plain", _from_zeros(_plain), opaque=True),

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archs import LanguageModel
+from benchmarks import modes
 
 Module = Any  # an nn.Module, whose parts a type checker takes for tensors
 
@@ -44,9 +45,10 @@ class Side(ABC):
 
 
 class Ours(Side):
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, mode: str = "eager") -> None:
         self.module, self.model, self.embed = model, model, model.embed
         self.states: list[Any] = []
+        self.advance = modes.compiled(self._advance, mode)
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
         x_BTD, _ = self.model(tokens_BT)
@@ -56,9 +58,13 @@ class Ours(Side):
         B, T = tokens_BT.shape
         _, self.states = self.model(tokens_BT, self.model.init_state(B, T + room))
 
+    def _advance(self, token_B1: Tensor, states: list[Any]) -> tuple[Tensor, list[Any]]:
+        x_B1D, states = self.model(token_B1, states)
+        return self.model.logits(x_B1D), states
+
     def step(self, token_B1: Tensor) -> Tensor:
-        x_B1D, self.states = self.model(token_B1, self.states)
-        return self.model.logits(x_B1D)
+        logits_B1V, self.states = self.advance(token_B1, self.states)
+        return logits_B1V
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,14 @@ class Failed(ValueError):
     """A pair that cannot be compared; the message says why."""
 
 
+class OutOfMemory(Failed):
+    """A side's step did not fit."""
+
+    def __init__(self, worker: "Worker", reason: str) -> None:
+        super().__init__(reason)
+        self.worker = worker
+
+
 class Sample(NamedTuple):
     seconds: float
     nats: float  # the loss
@@ -43,7 +51,8 @@ class Worker:
         self.process.stdin.write(json.dumps(line) + "\n")
 
     def ask(self, **what: Any) -> dict[str, Any]:
-        """Raises Failed, after printing what the process said, if it has ended."""
+        """Raises OutOfMemory if that is the answer; Failed, after printing what the process said,
+        if it has ended."""
         assert self.process.stdout is not None
         try:
             self._write(what)
@@ -57,6 +66,8 @@ class Worker:
             sys.stderr.write(said)
             raise Failed(f"a side's process ended: {said.strip().rpartition(chr(10))[2]}")
         found: dict[str, Any] = json.loads(answer)
+        if "out_of_memory" in found:
+            raise OutOfMemory(self, found["out_of_memory"])
         return found
 
     def sample(self) -> Sample:

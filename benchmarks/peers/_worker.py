@@ -8,7 +8,7 @@ import gc
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torch import Tensor
 from archs._ops import noting_kernels
 from archs._sizes import NAMED
 from benchmarks import machine, peers
-from benchmarks.peers._pair import DECODE_ROOM, REHEARSALS, SIZE
+from benchmarks.peers._pair import DECODE_ROOM, FIRST_TOKENS, PROFILED, REHEARSALS, SIZE
 from benchmarks.peers._peer import Ours, Side
 
 
@@ -52,6 +52,10 @@ class Decoding:
         side.module.eval()
         with torch.inference_mode():
             side.prefill(text_BT[:, :seq_len], DECODE_ROOM)
+        with torch.compiler.set_stance("force_eager"):  # compiled code notes no kernels
+            self.step()
+        for _ in range(FIRST_TOKENS - 1):
+            self.step()
 
     @torch.inference_mode()
     def step(self) -> Tensor:
@@ -74,10 +78,10 @@ WORK: dict[str, type[Work]] = {"peer-train": Training, "peer-decode": Decoding}
 
 def build(job: dict[str, Any]) -> Side:
     """Either side of the same weights."""
-    peer = next(p for p in peers.find() if (p.arch, p.impl) == (job["arch"], job["impl"]))
+    peer = next(p for p in peers.find() if (p.arch, p.impl) == (job["arch"], job["peer"]))
     torch.manual_seed(job["seed"])
     model = peer.leave_out(peer.ours(SIZE, job["seq_len"] + DECODE_ROOM))
-    return Ours(model) if job["ours"] else peer.theirs(model)
+    return Ours(model, job["mode"]) if job["ours"] else peer.theirs(model)
 
 
 def text(job: dict[str, Any]) -> Tensor:
@@ -96,7 +100,7 @@ def timed(work: Work) -> dict[str, Any]:
     return {"seconds": seconds, "nats": nats.item(), "seen": seen.flatten().tolist()}
 
 
-def facts(work: Work, with_peak: bool) -> dict[str, Any]:
+def facts(work: Work, with_peak: bool, steps: int) -> dict[str, Any]:
     """`peak_bytes` is what a step needs above the weights and the cache that were there before."""
     parameters = list(work.side.module.parameters())
     about: dict[str, Any] = {
@@ -105,9 +109,18 @@ def facts(work: Work, with_peak: bool) -> dict[str, Any]:
     }
     if with_peak:
         work.before()
-        peak, method = machine.peak_bytes("cpu", work.step)
-        about |= {"peak_bytes": peak, "peak_method": method}
+        about |= machine.peak_memory("cpu", work.step)._asdict()
+        about["op_s"] = profile(work, steps)
     return about
+
+
+def profile(work: Work, steps: int) -> dict[str, float]:
+    """Self seconds of each torch op in a step."""
+    work.before()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
+        for _ in range(steps):
+            work.step()
+    return {op.key: op.self_cpu_time_total / 1e6 / steps for op in trace.key_averages()}
 
 
 def main() -> None:
@@ -117,18 +130,27 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     job = json.loads(sys.stdin.readline())
     with noting_kernels() as kernels:
-        work = WORK[job["phase"]](build(job), text(job), job["seq_len"])
-        # a collection falls between samples, and never has to look at what the imports made
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        for line in sys.stdin:
-            asked = json.loads(line)
-            if asked["what"] == "step":
-                answer = timed(work)
-            else:
-                answer = facts(work, asked["with_peak"]) | {"kernels": kernels}
-            print(json.dumps(answer), file=answers, flush=True)
+        try:
+            answer_all(job, kernels, answers)
+        except RuntimeError as error:
+            if not machine.is_out_of_memory(error):
+                raise
+            print(json.dumps({"out_of_memory": str(error).partition("\n")[0]}), file=answers)
+
+
+def answer_all(job: dict[str, Any], kernels: dict[str, str], answers: TextIO) -> None:
+    work = WORK[job["phase"]](build(job), text(job), job["seq_len"])
+    # a collection falls between samples, and never has to look at what the imports made
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if asked["what"] == "step":
+            answer = timed(work)
+        else:
+            answer = facts(work, asked["with_peak"], PROFILED[job["phase"]]) | {"kernels": kernels}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
