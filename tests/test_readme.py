@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 import results
-from report import peers
+from report import peer_profile, peers
 from report.build import sections
 from report.summary import markdown
 
@@ -29,8 +29,10 @@ def test_every_link_into_the_repository_leads_somewhere():
 
 
 def test_the_peers_table_is_what_the_records_say():
-    table = markdown(peers.text(peers.ratios(results.load([LABEL]).records)))
-    assert table in (ROOT / "docs" / "peers.md").read_text()
+    records = results.load([LABEL]).records
+    page = (ROOT / "docs" / "peers.md").read_text()
+    assert markdown(peers.text(peers.ratios(records))) in page
+    assert markdown(peer_profile.profile(records)) in page
 
 
 def test_recurrent_models_cost_grows_linearly_as_told():
