@@ -1,4 +1,4 @@
-"""`python -m report build | peers`: figures, tables and one page, from what results/ holds."""
+"""`python -m report build | peers | compare`: figures, tables and pages of what results/ holds."""
 
 import argparse
 import sys
@@ -9,7 +9,10 @@ from rich.console import Console
 
 import results
 from report.build import sections, write
+from report.claims import findings
+from report.comparison import command as comparison
 from report.page import render
+from report.peer_profile import profile
 from report.peers import ratios, text
 from report.summary import markdown
 from report.terminal import peers_table, table
@@ -22,9 +25,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     build.add_argument("--out", type=Path, default=Path("report-out"), help="folder to write")
     peers = commands.add_parser("peers", help="how our code does beside other people's")
     peers.add_argument("--markdown", action="store_true", help="as a GitHub table")
+    peers.add_argument("--profile", action="store_true", help="where the time of decode goes")
     for command in (build, peers):
         command.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
         command.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
+    comparison.add_arguments(commands.add_parser("compare", help="one label against another"))
     return parser.parse_args(argv)
 
 
@@ -38,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given.results.is_dir():
         _complain(f"{given.results} is not a folder of results")
         return 2
+    if given.command == "compare":
+        return comparison.run(given, _complain)
     try:
         loaded = results.load(given.labels or None, given.results.resolve())
     except ValueError as error:
@@ -54,7 +61,9 @@ def _peers(given: argparse.Namespace, loaded: results.Loaded) -> int:
     if found.empty:
         _complain(f"no pair in {given.results}; `python -m benchmarks peers` measures some")
         return 1
-    if given.markdown:
+    if given.profile:
+        print(markdown(profile(loaded.records)), end="")
+    elif given.markdown:
         print(markdown(text(found)), end="")
     else:
         Console().print(peers_table(found))
@@ -70,14 +79,20 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
         _complain(f"no readable Record in {given.results}; `pytest benchmarks` measures some")
         return 1
     parts, pairs = list(sections(loaded.records)), ratios(loaded.records)
+    found = findings([part.evidence for part in parts])
     try:
-        paths = write(loaded.records, parts, pairs, out)
+        paths = write(loaded.records, parts, found, pairs, out)
         page = out / "index.html"
-        page.write_text(render(parts, pairs, loaded.unreadable))
+        page.write_text(render(parts, found, pairs, loaded.unreadable))
     except OSError as error:
         _complain(f"cannot write the report to {given.out}: {error}")
         return 1
     for part in parts:
+        for sentence in part.contradictions:
+            _complain(sentence)
+        if part.disturbances:
+            count = len(part.disturbances)
+            _complain(f"{part.title}: the machine was not itself ({count}: see the page)")
         Console().print(table(part))
     if len(pairs):
         Console().print(peers_table(pairs))

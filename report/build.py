@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from report import peers
+from report import claims, domains, health, peers
+from report.attainment import attained, frontier_table, reference
 from report.choice import best_learning_rates
+from report.claims import Evidence, Finding
 from report.compare import Comparison, comparisons, trained_setting
-from report.plots import context, frontier, length
+from report.plots import context, frontier, length, tasks
+from report.plots import domains as plot_domains
 from report.plots.drawing import Drawing
 from report.plots.style import Style, styles
 from report.provenance import failures, parameter_match, provenance
-from report.summary import by_length, markdown, summary
+from report.ranking import ranking
+from report.roofline import contradictions
+from report.summary import by_length, markdown, of_tasks, summary
 from report.table import tidy
 from results import Record
 
@@ -30,49 +35,88 @@ class Section:
     """What there is to say about one size on one machine."""
 
     title: str
+    evidence: Evidence
     rows: pd.DataFrame
     found: list[Comparison]
     drawings: list[Drawing]
     alone: list[Drawing]  # the frontier's panels, each as its own figure
     missing: list[str]
     summary: pd.DataFrame
+    frontier: pd.DataFrame
+    quality: pd.DataFrame
+    of_tasks: list[tuple[str, pd.DataFrame]]
     by_length: list[tuple[str, pd.DataFrame]]
     match: str | None
     provenance: dict[str, str]
     failures: list[str]
+    contradictions: list[str]
+    disturbances: list[str]
 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-.") or "unnamed"
 
 
-def _section(records: Sequence[Record], suffix: str, looks: dict[str, Style]) -> Section:
+def _evidence(parts: Sequence[Sequence[Record]]) -> list[Evidence]:
+    """The reading of each part. What a panel's hypervolumes are measured from is the same for all
+    parts, so that they can be compared."""
+    tables = [tidy(records) for records in parts]
+    found = [comparisons(rows) for rows in tables]
+    panels = {one.panel.name for some in found for one in some}
+    worst = {
+        panel: reference([one for some in found for one in some if one.panel.name == panel])
+        for panel in panels
+    }
+    every = []
+    for records, rows, compared in zip(parts, tables, found, strict=True):
+        chosen = list(best_learning_rates(records))
+        frontiers = [attained(one, records, chosen, worst[one.panel.name]) for one in compared]
+        every.append(Evidence(records=list(records), rows=rows, chosen=chosen, attained=frontiers))
+    return every
+
+
+def _by_domain(drawn: Drawing | None) -> list[tuple[str, pd.DataFrame]]:
+    if drawn is None:
+        return []
+    title = "Test perplexity by kind of text, bits per byte in brackets, lower is better"
+    return [(title, domains.table(drawn.data))]
+
+
+def _section(evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: float) -> Section:
+    records, rows, frontiers = evidence.records, evidence.rows, evidence.attained
     case, label = records[0].case, records[0].label
     who = f"{label}, size {case.size}"
-    rows = tidy(records)
-    found = comparisons(rows)
-    chosen = list(best_learning_rates(records))
+    found = [one.comparison for one in frontiers]
+    trained = trained_setting(rows)
     figures = {
-        "frontier": frontier.draw(found, looks, f"frontier{suffix}", who),
+        "frontier": frontier.draw(frontiers, looks, f"frontier{suffix}", who),
         "length": length.draw(rows, looks, f"length{suffix}", who),
-        "context": context.draw(chosen, trained_setting(rows), looks, f"context{suffix}", who),
+        "context": context.draw(evidence.chosen, trained, looks, f"context{suffix}", who),
+        "domains": plot_domains.draw(evidence.chosen, trained, looks, f"domains{suffix}", who),
+        "tasks": tasks.draw(evidence.chosen, looks, f"tasks{suffix}", who),
     }
     single = [
-        frontier.draw([one], looks, f"quality-vs-{_slug(one.panel.name)}{suffix}", who)
-        for one in found
+        frontier.draw([one], looks, f"quality-vs-{_slug(one.comparison.panel.name)}{suffix}", who)
+        for one in frontiers
     ]
     return Section(
         title=who,
+        evidence=evidence,
         rows=rows,
         found=found,
         drawings=[drawing for drawing in figures.values() if drawing],
         alone=[drawing for drawing in single if drawing],
-        missing=[NEEDS[name] for name, drawing in figures.items() if drawing is None],
+        missing=[sentence for name, sentence in NEEDS.items() if figures[name] is None],
         summary=summary(rows, found),
+        frontier=frontier_table(frontiers),
+        quality=ranking(evidence.chosen, trained),
+        of_tasks=[*of_tasks(rows), *_by_domain(figures["domains"])],
         by_length=by_length(rows),
         match=parameter_match(records),
-        provenance=provenance(records),
+        provenance=provenance(records) | health.steadiness(records, usual_s),
         failures=failures(records),
+        contradictions=list(contradictions(records)),
+        disturbances=health.disturbances(records, usual_s),
     )
 
 
@@ -80,19 +124,27 @@ def sections(records: Sequence[Record]) -> Iterator[Section]:
     """One for each machine and size; file names carry only what tells them apart."""
     records = [record for record in records if not peers.is_peers(record)]
     looks = styles(record.case.arch for record in records)
-    labels = sorted({record.label for record in records})
-    for label in labels:
-        sizes = sorted({r.case.size for r in records if r.label == label})
-        for size in sizes:
-            suffix = f"-{_slug(label)}" * (len(labels) > 1) + f"-{_slug(size)}" * (len(sizes) > 1)
-            same = [r for r in records if (r.label, r.case.size) == (label, size)]
-            yield _section(same, suffix, looks)
+    parts: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        parts.setdefault((record.label, record.case.size), []).append(record)
+    labels, order = {label for label, _ in parts}, sorted(parts)
+    usual_s = {label: health.usual_s(r for r in records if r.label == label) for label in labels}
+    every = _evidence([parts[key] for key in order])
+    for (label, size), evidence in zip(order, every, strict=True):
+        several = sum(other == label for other, _ in order) > 1
+        suffix = f"-{_slug(label)}" * (len(labels) > 1) + f"-{_slug(size)}" * several
+        yield _section(evidence, suffix, looks, usual_s[label])
 
 
 def _tables(section: Section) -> str:
-    parts = [f"## {section.title}\n", markdown(section.summary)]
+    wrong = [f"- {sentence}\n" for sentence in section.contradictions]
+    parts = [f"## {section.title}\n", *wrong, markdown(section.summary)]
+    sure = ("The frontier", section.frontier), ("Quality", section.quality)
+    for title, table in (*sure, *section.of_tasks):
+        parts += [f"### {title}\n", markdown(table)] * (len(table) > 0)
     for title, table in section.by_length:
-        parts += [f"### {title}\n", "Columns are length × batch.\n", markdown(table)]
+        columns = "Columns are length × batch, unless they say.\n"
+        parts += [f"### {title}\n", columns, markdown(table)]
     return "\n".join(parts)
 
 
@@ -103,7 +155,11 @@ def _peers_tables(ratios: pd.DataFrame) -> list[str]:
 
 
 def write(
-    records: Sequence[Record], parts: Sequence[Section], ratios: pd.DataFrame, out: Path
+    records: Sequence[Record],
+    parts: Sequence[Section],
+    found: Sequence[Finding],
+    ratios: pd.DataFrame,
+    out: Path,
 ) -> list[Path]:
     """The figures and tables, most telling first. Raises OSError if `out` cannot be written."""
     out.mkdir(parents=True, exist_ok=True)
@@ -116,6 +172,8 @@ def write(
     tables = [*map(_tables, parts), *_peers_tables(ratios)]
     (out / "table.md").write_text("\n".join(tables))
     tidy(records).to_csv(out / "table.csv", index=False)
+    (out / "claims.md").write_text(claims.markdown(found))
+    claims.table(found).to_csv(out / "claims.csv", index=False)
     if len(ratios):
         ratios.to_csv(out / "peers.csv", index=False)
-    return [*paths, out / "table.md", out / "table.csv"]
+    return [*paths, out / "claims.md", out / "table.md", out / "table.csv"]

@@ -7,8 +7,9 @@ from itertools import groupby
 
 import pandas as pd
 
-from report.losses import evaluation, nats_per_token
-from results import Record
+from report.losses import evaluation, nats_per_answer, nats_per_token, tally
+from results import Case, Record
+from results.schema import LEARNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +20,42 @@ class Setting:
     seq_len: int
     batch: int
     dtype: str
+    mode: str = "eager"
+    kernel: str = "auto"
+    short_conv: str = ""  # on or off; empty: as published
     corpus: str = ""
-    tokens: int = 0
+    tokenizer: str = "bytes"
+    tokens: int = 0  # 0 also where FLOPs are the budget: then they differ by architecture
+    flops: int = 0
+    task: str = ""
+    load: int = 0
 
 
+def setting_of(case: Case) -> Setting:
+    return Setting(
+        phase=case.phase,
+        seq_len=case.seq_len,
+        batch=case.batch,
+        dtype=case.dtype,
+        mode=case.mode,
+        kernel=case.kernel,
+        short_conv={None: "", True: "on", False: "off"}[case.short_conv],
+        corpus=case.corpus or "",
+        tokenizer=case.tokenizer,
+        tokens=(case.tokens or 0) * (case.flops is None),
+        flops=case.flops or 0,
+        task=case.task or "",
+        load=case.load or 0,
+    )
+
+
+def unusual(mode: str, kernel: str, short_conv: str) -> list[str]:
+    """A word for each way in which a run is not the usual one."""
+    words = [mode] * (mode != "eager") + [f"{kernel} kernels"] * (kernel != "auto")
+    return words + [f"short convolution {short_conv}"] * (short_conv != "")
+
+
+MODES = ("eager", "compile", "graph")  # the later, the nearer to how a model is served
 SETTING = [field.name for field in fields(Setting)]
 
 
@@ -40,24 +73,29 @@ class Chosen:
 
 
 def valid_nats(record: Record) -> float | None:
+    """The loss that choices are made by: of a token of text, or of an answer to a task."""
+    if record.status != "ok":
+        return None
+    if record.case.task is not None:
+        answered = tally(record, "valid", record.case.seq_len)
+        return nats_per_answer(answered) if answered else None
     held_out = evaluation(record, "valid", record.case.seq_len)
-    return nats_per_token(held_out) if held_out and record.status == "ok" else None
+    return nats_per_token(held_out) if held_out else None
 
 
 def _rivals(record: Record) -> tuple[object, ...]:
     """What runs that differ in nothing but the learning rate have in common."""
     case = record.case
-    run = (case.seq_len, case.tokens or 0, case.corpus or "", case.batch, case.dtype, case.seed)
-    return record.label, case.size, case.arch, *run
+    return record.label, case.size, case.arch, *astuple(setting_of(case)), case.seed
 
 
 def best_learning_rates(records: Iterable[Record]) -> Iterator[Chosen]:
     """One run for each group of rivals: where none has a validation loss, any, as it failed."""
-    quality = sorted((r for r in records if r.case.phase == "quality"), key=_rivals)
+    trained = sorted((r for r in records if r.case.phase in LEARNED), key=_rivals)
     tried: dict[tuple[object, ...], set[float]] = defaultdict(set)
-    for record in quality:
+    for record in trained:
         tried[_rivals(record)[:-1]].add(record.case.lr or 0.0)
-    for key, group in groupby(quality, key=_rivals):
+    for key, group in groupby(trained, key=_rivals):
         rivals = list(group)
         losses = [(nats, i) for i, r in enumerate(rivals) if (nats := valid_nats(r)) is not None]
         best = rivals[min(losses)[1]] if losses else rivals[0]
@@ -67,7 +105,9 @@ def best_learning_rates(records: Iterable[Record]) -> Iterator[Chosen]:
 def _preference(candidate: tuple[int, Setting]) -> tuple[int, ...]:
     count, setting = candidate
     # where both were measured, bfloat16 is what such a machine is bought for
-    return count, setting.tokens, setting.seq_len, setting.batch, int(setting.dtype == "bfloat16")
+    how = int(setting.dtype == "bfloat16"), MODES.index(setting.mode)
+    usual = int(setting.kernel == "auto"), int(setting.short_conv == "")
+    return count, setting.tokens, setting.flops, setting.seq_len, setting.batch, *how, *usual
 
 
 def common_setting(rows: pd.DataFrame) -> Setting | None:
@@ -84,9 +124,25 @@ def within(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return rows[(rows[SETTING] == list(astuple(setting))).all(axis=1)]
 
 
+HOW = ["dtype", "mode", "kernel", "short_conv"]
+
+
+def _most_used(rows: pd.DataFrame) -> tuple[str, ...]:
+    """How most were run, all four of HOW together; among equals the one nearest to use."""
+    counts = rows[HOW].value_counts()
+
+    def preference(how: tuple[str, ...]) -> tuple[int, ...]:
+        dtype, mode, kernel, short_conv = how
+        nearest = int(dtype == "bfloat16"), MODES.index(mode)
+        return int(counts[how]), *nearest, int(kernel == "auto"), int(short_conv == "")
+
+    return max(counts.index, key=preference)
+
+
 def one_batch_per_length(rows: pd.DataFrame) -> pd.DataFrame:
     """At each length one batch: measured for most architectures, then lengths, then largest."""
-    rows = rows[rows["dtype"] == rows["dtype"].mode()[0]] if len(rows) else rows
+    if len(rows):
+        rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
     kept = []
     for _, at_length in rows.groupby("seq_len"):
         _, _, batch = max(

@@ -1,10 +1,11 @@
 """Quality against cost: a point for each architecture in one setting, and who leads."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from report.choice import Setting, common_setting, within
+from report.choice import Chosen, Setting, common_setting, setting_of, within
 from report.frontier import pareto
 from report.metrics import METRICS, Metric
 from report.table import of_metric
@@ -59,7 +60,7 @@ def _status(rows: pd.DataFrame, arch: str, otherwise: str) -> str:
 
 def _points(panel: Panel, quality: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
     keys = ["label", "size", "arch"]
-    costs = cost[[*keys, "phase", "seq_len", "batch", "dtype", "value", "low", "high"]]
+    costs = cost[[*keys, "phase", "seq_len", "batch", "dtype", "mode", "value", "low", "high"]]
     costs = costs.rename(columns={"value": "cost", "low": "cost_low", "high": "cost_high"})
     losses = quality[[*keys, "value", "low", "high", "seeds", "lr"]].rename(
         columns={"value": "perplexity", "low": "perplexity_low", "high": "perplexity_high"}
@@ -72,6 +73,16 @@ def _points(panel: Panel, quality: pd.DataFrame, cost: pd.DataFrame) -> pd.DataF
     points.insert(0, "panel", panel.name)
     points.insert(1, "unit", panel.metric.unit)
     return points
+
+
+def by_seed(chosen: Iterable[Chosen], setting: Setting) -> dict[str, dict[int, float]]:
+    """The test perplexity of each architecture and seed in one setting."""
+    found: dict[str, dict[int, float]] = {}
+    for record in (pick.record for pick in chosen if setting_of(pick.record.case) == setting):
+        value = QUALITY.of(record)
+        if value is not None:
+            found.setdefault(record.case.arch, {})[record.case.seed] = value
+    return found
 
 
 def trained_setting(rows: pd.DataFrame) -> Setting | None:

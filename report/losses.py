@@ -2,7 +2,7 @@
 
 import math
 
-from results import Evaluation, Record
+from results import Evaluation, Record, Tally
 
 
 def evaluation(record: Record, split: str, context: int) -> Evaluation | None:
@@ -23,3 +23,24 @@ def perplexity(held_out: Evaluation) -> float | None:
 def bits_per_byte(held_out: Evaluation) -> float | None:
     bits = sum(held_out.nats) / math.log(2)
     return bits / held_out.target_bytes if held_out.target_bytes else None
+
+
+def tally(record: Record, split: str, seq_len: int) -> Tally | None:
+    matches = (t for t in record.tallies if (t.split, t.seq_len) == (split, seq_len))
+    return next(matches, None)
+
+
+def nats_per_answer(answered: Tally) -> float | None:
+    return sum(answered.nats) / sum(answered.answers) if sum(answered.answers) else None
+
+
+def accuracy(answered: Tally) -> float | None:
+    return sum(answered.right) / sum(answered.answers) if sum(answered.answers) else None
+
+
+def excess_nats(answered: Tally) -> float | None:
+    """What an answer costs beyond the exact Bayes predictor's; None: it has none."""
+    own = nats_per_answer(answered)
+    if own is None or not answered.bayes_nats:
+        return None
+    return own - sum(answered.bayes_nats) / sum(answered.answers)

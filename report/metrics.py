@@ -1,16 +1,15 @@
 """Every number the report speaks of, as a row: its name, which way is better, how it is got."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 
+from report import roofline
 from report.frontier import Better
-from report.losses import bits_per_byte, evaluation, perplexity
-from results import Evaluation, Record
+from report.losses import accuracy, bits_per_byte, evaluation, excess_nats, perplexity, tally
+from results import Evaluation, Record, Tally
 
 COST_PHASES = ("train", "prefill", "decode")
-# the backward pass multiplies by each matrix twice: once for the input, once for the weight
-FORWARDS = {"train": 3, "prefill": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +22,11 @@ class Metric:
     better: Better
     phases: tuple[str, ...]
     of: Callable[[Record], float | None]
+    grows: str | None = None  # limits: of which search, as Case.grows names it
     # first and third quartile over the timed steps; None where nothing was sampled
     spread: Callable[[Record], tuple[float, float] | None] = lambda record: None
-
-
-def ceiling(record: Record, name: str) -> float | None:
-    """The best rate this machine reached in a microbenchmark: work per second."""
-    measured = record.ceilings.get(name)
-    return measured["work"] / min(measured["samples_s"]) if measured else None
-
-
-def _matmul_fraction(record: Record, step_s: float) -> float | None:
-    case = record.case
-    peak = ceiling(record, f"matmul-{case.dtype}")
-    if record.forward_flops is None or peak is None:
-        return None
-    flops = FORWARDS[case.phase] * record.forward_flops * case.batch * case.seq_len
-    return flops / step_s / peak
+    # a word on the number, or in its place; None where there is nothing to say
+    remark: Callable[[Record], str | None] = lambda record: None
 
 
 def _tokens_read_per_s(record: Record, step_s: float) -> float:
@@ -77,6 +64,16 @@ def _timed(
     )
 
 
+def _share(name: str, label: str, bound: roofline.Bound) -> Metric:
+    """The least time that `bound` allows a step, over the time it took."""
+
+    def at(record: Record, step_s: float) -> float | None:
+        return roofline.share(bound(record), step_s)
+
+    timed = _timed(name, label, "fraction", COST_PHASES, at)
+    return replace(timed, remark=lambda record: roofline.remark(bound, record))
+
+
 def _counted(
     name: str,
     label: str,
@@ -97,6 +94,21 @@ def _held_out(
     return _counted(name, label, unit, ("quality",), of)
 
 
+def _answered(
+    name: str,
+    label: str,
+    unit: str,
+    better: Better,
+    phases: tuple[str, ...],
+    value: Callable[[Tally], float | None],
+) -> Metric:
+    def of(record: Record) -> float | None:
+        test = tally(record, "test", record.case.seq_len)
+        return value(test) if test and record.status == "ok" else None
+
+    return Metric(name=name, label=label, unit=unit, better=better, phases=phases, of=of)
+
+
 def _peak(record: Record) -> float | None:
     return record.peak_bytes if record.status == "ok" else None
 
@@ -106,6 +118,39 @@ def _state(record: Record) -> float | None:
     if record.status != "ok" or record.state_bytes is None:
         return None
     return record.state_bytes / record.case.batch
+
+
+def _energy(record: Record) -> float | None:
+    """Of the whole card, from just before the first timed step to just after the last."""
+    counter_j = [reading.energy_j for reading in record.sensors if reading.energy_j is not None]
+    if record.status != "ok" or len(counter_j) < 2 or not record.step_s:
+        return None
+    case = record.case
+    tokens = len(record.step_s) * case.batch * (1 if case.phase == "decode" else case.seq_len)
+    return (counter_j[-1] - counter_j[0]) / tokens
+
+
+def _largest(name: str, label: str, unit: str, grows: str) -> Metric:
+    """The largest size probed that fitted into memory."""
+
+    def of(record: Record) -> float | None:
+        fitted = [probe.size for probe in record.probes if probe.fitted]
+        return max(fitted, default=None)
+
+    def remark(record: Record) -> str | None:
+        every = of(record) is not None and all(probe.fitted for probe in record.probes)
+        return "at least" if every else None
+
+    return Metric(
+        name=name,
+        label=label,
+        unit=unit,
+        better="higher",
+        phases=("limits",),
+        grows=grows,
+        of=of,
+        remark=remark,
+    )
 
 
 def _parameters(record: Record) -> float | None:
@@ -121,20 +166,21 @@ def _seconds(record: Record, step_s: float) -> float:
 _ROWS = (
     _held_out("perplexity", "Test perplexity", "perplexity", perplexity),
     _held_out("bits_per_byte", "Test bits per byte", "bits/byte", bits_per_byte),
+    _answered("accuracy", "Right answers", "fraction", "higher", ("recall", "state"), accuracy),
+    _answered("excess", "Loss beyond Bayes", "nats", "lower", ("markov",), excess_nats),
     _timed("train_throughput", "Training", "tokens/s", ("train",), _tokens_read_per_s),
     _timed("prefill_throughput", "Prefill", "tokens/s", ("prefill",), _tokens_read_per_s),
     _timed("time_to_first_token", "Time to first token", "s", ("prefill",), _seconds),
     _timed("decode_throughput", "Generation", "tokens/s", ("decode",), _tokens_written_per_s),
     _timed("decode_latency", "Time per generated token", "s", ("decode",), _seconds),
-    _timed(
-        "matmul_fraction",
-        "Share of the measured matmul ceiling",
-        "fraction",
-        ("train", "prefill"),
-        _matmul_fraction,
-    ),
+    _share("flops_utilisation", "Model FLOPs utilisation", roofline.arithmetic_s),
+    _share("bandwidth_utilisation", "Memory bandwidth utilisation", roofline.memory_s),
+    _share("limit_fraction", "Fraction of the machine's limit", roofline.limit_s),
     _counted("peak_memory", "Peak memory", "bytes", COST_PHASES, _peak),
     _counted("state", "State per sequence", "bytes", ("prefill",), _state),
+    _counted("energy", "Energy per token", "J/token", COST_PHASES, _energy),
+    _largest("largest_batch", "Largest batch", "sequences", "batch"),
+    _largest("greatest_length", "Greatest length", "tokens", "seq_len"),
     _counted(
         "parameters",
         "Parameters without embeddings",

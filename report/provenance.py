@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from report.choice import setting_of, unusual
 from report.compare import FAILURES
-from report.metrics import METRICS, ceiling
+from report.metrics import METRICS
+from report.roofline import ceiling
 from report.units import show, show_length
 from results import Record
 
@@ -56,11 +58,12 @@ def failures(records: Iterable[Record]) -> list[str]:
     """One sentence for each Record that is not ok."""
     return [
         f"{c.phase} {c.arch} {c.size}, length {show_length(c.seq_len)}, batch {c.batch}, {c.dtype}"
+        + "".join(f", {word}" for word in unusual(how.mode, how.kernel, how.short_conv))
         + (f", learning rate {c.lr:g}" if c.lr is not None else "")
         + f": {FAILURES[record.status]}"
         + (f" ({record.reason})" if record.reason else "")
         for record in records
-        for c in [record.case]
+        for c, how in [(record.case, setting_of(record.case))]
         if record.status != "ok"
     ]
 

@@ -1,11 +1,11 @@
 """Tables for people: text in every cell, and a failure named where there is no number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from report.choice import Setting, common_setting, within
+from report.choice import HOW, SETTING, Setting, common_setting, unusual, within
 from report.compare import FAILURES, PANELS, QUALITY, Comparison, Panel, trained_setting
 from report.metrics import METRICS
 from report.table import of_metric
@@ -13,6 +13,14 @@ from report.units import show, show_length
 
 NOTHING = "–"
 ARCH = "architecture"
+# what stands in brackets after a metric of the same step
+BESIDE = {
+    "train_throughput": "limit_fraction",
+    "prefill_throughput": "limit_fraction",
+    "decode_throughput": "limit_fraction",
+    "flops_utilisation": "bandwidth_utilisation",
+}
+COLUMN = ["seq_len", "batch", *HOW]
 BY_LENGTH = (
     ("train_throughput", "train", "Training throughput (tokens/s)"),
     ("prefill_throughput", "prefill", "Prefill throughput (tokens/s)"),
@@ -23,8 +31,17 @@ BY_LENGTH = (
     ("peak_memory", "prefill", "Peak memory in prefill"),
     ("peak_memory", "decode", "Peak memory in decode"),
     ("state", "prefill", "State per sequence"),
-    ("matmul_fraction", "train", "Training: share of the measured matmul ceiling"),
-    ("matmul_fraction", "prefill", "Prefill: share of the measured matmul ceiling"),
+    ("energy", "train", "Energy per token in training"),
+    ("energy", "prefill", "Energy per token in prefill"),
+    ("energy", "decode", "Energy per token in decode"),
+    ("flops_utilisation", "train", "Model FLOPs utilisation in training"),
+    ("flops_utilisation", "prefill", "Model FLOPs utilisation in prefill"),
+    ("flops_utilisation", "decode", "Model FLOPs utilisation in decode"),
+)
+OF_TASKS = (
+    ("accuracy", "recall", "Recall: right answers by task and load"),
+    ("accuracy", "state", "State tracking: right answers by task and load"),
+    ("excess", "markov", "Markov chains: nats beyond Bayes by counts to keep"),
 )
 
 
@@ -32,11 +49,35 @@ def _cell(rows: pd.DataFrame) -> str:
     if rows.empty:
         return NOTHING
     row = rows.iloc[0]
-    return show(row["value"], row["unit"]) if row["status"] == "ok" else FAILURES[row["status"]]
+    if pd.isna(row["value"]):
+        return FAILURES.get(row["status"], row["status"])
+    least = "≥ " * (row["status"] == "at least")
+    return least + show(row["value"], row["unit"]) + "*" * (row["status"] == "in cache")
 
 
 def cells(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
     return [_cell(rows[rows["arch"] == name]) for name in names]
+
+
+def _beside(rows: pd.DataFrame, metric: str, phase: str) -> pd.DataFrame:
+    """What stands in brackets after `metric`: nothing if it is unknown throughout."""
+    found = of_metric(rows, BESIDE.get(metric, ""), phase)
+    return found if (found["status"] != "unknown").any() else found.iloc[:0]
+
+
+def _bracketed(numbers: Iterable[str], beside: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    return [
+        number if more in (NOTHING, number) else f"{number} ({more})"
+        for number, more in zip(numbers, cells(beside, names), strict=True)
+    ]
+
+
+def _explained(metric: str, beside: pd.DataFrame) -> str:
+    """What a title says of the brackets and of the stars in them."""
+    if beside.empty:
+        return ""
+    starred = "in cache" in set(beside.dropna(subset=["value"])["status"])
+    return f"; in brackets: {METRICS[BESIDE[metric]].label.lower()}" + ", *: in cache" * starred
 
 
 def _rates(quality: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -91,8 +132,13 @@ def summary(rows: pd.DataFrame, found: Sequence[Comparison]) -> pd.DataFrame:
         seeds = dict(zip(quality["arch"], quality["seeds"], strict=True))
         columns["seeds"] = [str(seeds.get(name, NOTHING)) for name in names]
     for costs in panel_costs(rows, found):
-        unit = " (tokens/s)" if costs.panel.metric.unit == "tokens/s" else ""
-        columns[f"{costs.panel.name}{unit}, {_at(costs.setting)}"] = list(costs.cells.values())
+        metric, setting = costs.panel.metric, costs.setting
+        beside = within(_beside(rows, metric.name, setting.phase), setting)
+        unit = " (tokens/s)" if metric.unit == "tokens/s" else ""
+        bracket = "" if beside.empty else " (of the limit)"
+        columns[f"{costs.panel.name}{unit}, {_at(setting)}{bracket}"] = _bracketed(
+            costs.cells.values(), beside, names
+        )
     if found:
         led = [(c.panel.short, c.leaders) for c in found]
         columns["on the frontier of"] = [
@@ -106,19 +152,55 @@ def by_length(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """For each cost a table of architectures by length, with a column for every batch measured."""
     tables = []
     for metric, phase, title in BY_LENGTH:
+        picked, beside = of_metric(rows, metric, phase), _beside(rows, metric, phase)
+        if not {*picked["status"], *beside["status"]} - {"unknown"}:
+            continue
+        names = sorted(set(picked["arch"]))
+        columns = {ARCH: names}
+        several = picked["dtype"].nunique() > 1
+        for key, column in picked.groupby(COLUMN):
+            cell = column.to_dict("records")[0]
+            heading = f"{show_length(cell['seq_len'])} × {cell['batch']}"
+            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"])
+            heading = " ".join([heading, *[cell["dtype"]] * several, *how])
+            same = beside[(beside[COLUMN] == list(key)).all(axis=1)]
+            columns[heading] = _bracketed(cells(column, names), same, names)
+        title += f", {METRICS[metric].better} is better{_explained(metric, beside)}"
+        tables.append((title, pd.DataFrame(columns)))
+    return tables + what_fits(rows)
+
+
+def of_tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """For each kind of task, a table of architectures by task and load, at the trained length."""
+    tables = []
+    for metric, phase, title in OF_TASKS:
         picked = of_metric(rows, metric, phase)
         if picked.empty:
             continue
         names = sorted(set(picked["arch"]))
         columns = {ARCH: names}
-        several = picked["dtype"].nunique() > 1
-        for _, column in picked.groupby(["seq_len", "batch", "dtype"]):
+        for _, column in picked.groupby(SETTING):
             cell = column.to_dict("records")[0]
-            heading = f"{show_length(cell['seq_len'])} × {cell['batch']}"
-            heading += f" {cell['dtype']}" * several
-            columns[heading] = cells(column, names)
-        better = METRICS[metric].better
-        tables.append((f"{title}, {better} is better", pd.DataFrame(columns)))
+            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"])
+            heading = f"{cell['task']} {cell['load']}, at {show_length(cell['seq_len'])}"
+            columns[", ".join([heading, *how])] = cells(column, names)
+        tables.append((f"{title}, {METRICS[metric].better} is better", pd.DataFrame(columns)))
+    return tables
+
+
+def what_fits(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """For each phase, and memory it must fit into, a table of the largest batch and length."""
+    limits = rows[rows["metric"].isin(["largest_batch", "greatest_length"])]
+    tables = []
+    for phase, found in limits.groupby("phase"):
+        names = sorted(set(found["arch"]))
+        columns = {ARCH: names}
+        for _, column in found.groupby(["metric", *COLUMN], sort=False):
+            first = column.to_dict("records")[0]
+            of_batch = first["metric"] == "largest_batch"
+            where = f"at {show_length(first['seq_len'])}" if of_batch else "at batch 1"
+            columns[f"{METRICS[first['metric']].label.lower()} {where}"] = cells(column, names)
+        tables.append((f"Fits into memory: {phase}, found by bisection", pd.DataFrame(columns)))
     return tables
 
 

@@ -1,26 +1,24 @@
 """All Records as one tidy table: a row for each architecture, setting and metric."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple, replace
 from itertools import groupby
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from report.choice import Chosen, best_learning_rates
+from report.choice import SETTING, Chosen, best_learning_rates, setting_of
 from report.metrics import METRICS, Metric
-from results import Record
+from report.units import show
+from results import Case, Record
+from results.schema import LEARNED
 
 COLUMNS = [
     "label",
     "size",
     "arch",
-    "phase",
-    "seq_len",
-    "batch",
-    "dtype",
-    "corpus",
-    "tokens",
+    *SETTING,
     "lr",
     "lr_at_edge",
     "seeds",
@@ -33,17 +31,24 @@ COLUMNS = [
 ]
 
 
+def _phase(case: Case) -> str:
+    """Of a limit, also of which phase's steps, and in what memory."""
+    within = f" in {show(case.memory_bytes, 'bytes')}" if case.memory_bytes else ""
+    return f"{case.phase} of {case.steps_of}{within}" if case.steps_of else case.phase
+
+
 def _but_seed(record: Record) -> tuple[Any, ...]:
     case = record.case
-    run = (case.seq_len, case.batch, case.dtype, case.corpus or "", case.tokens or 0)
-    return record.label, case.size, case.arch, case.phase, *run
+    setting = replace(setting_of(case), phase=_phase(case))
+    return record.label, case.size, case.arch, *astuple(setting), case.grows or ""
 
 
 def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
     """The mean over seeds, and how far it reaches: over the seeds and their timed steps."""
     values = [value for record in records if (value := metric.of(record)) is not None]
     failed = [record.status for record in records if record.status != "ok"]
-    if not values and not failed:
+    remarks = [remark for record in records if (remark := metric.remark(record)) is not None]
+    if not values and not failed and not remarks:
         return None
     reaches = [spread for record in records if (spread := metric.spread(record)) is not None]
     return {
@@ -51,7 +56,7 @@ def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
         "value": fmean(values) if values else None,
         "low": min([*values, *(low for low, _ in reaches)], default=None),
         "high": max([*values, *(high for _, high in reaches)], default=None),
-        "status": "ok" if values else failed[0],
+        "status": [*remarks, "ok"][0] if values else [*failed, *remarks][0],
     }
 
 
@@ -59,11 +64,12 @@ def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str
     for key, group in groupby(sorted(records, key=_but_seed), key=_but_seed):
         seeds = list(group)
         picks = [chosen[id(record)] for record in seeds if id(record) in chosen]
-        shared = dict(zip(COLUMNS, key, strict=False))
+        shared = dict(zip(COLUMNS, key[:-1], strict=False))  # `grows` is in the metric's name
         shared["lr"] = ", ".join(sorted({f"{pick.record.case.lr or 0:g}" for pick in picks}))
         shared["lr_at_edge"] = any(pick.at_edge for pick in picks)
         for metric in METRICS.values():
-            if seeds[0].case.phase not in metric.phases:
+            case = seeds[0].case
+            if case.phase not in metric.phases or case.grows != metric.grows:
                 continue
             measured = _measured(metric, seeds)
             if measured is not None:
@@ -71,10 +77,10 @@ def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str
 
 
 def tidy(records: Iterable[Record]) -> pd.DataFrame:
-    """Every metric of every Record that counts; a quality run counts if validation chose it."""
+    """Every metric of every Record that counts; a training counts if validation chose it."""
     records = list(records)
     chosen = {id(pick.record): pick for pick in best_learning_rates(records)}
-    counted = [r for r in records if r.case.phase != "quality" or id(r) in chosen]
+    counted = [r for r in records if r.case.phase not in LEARNED or id(r) in chosen]
     frame = pd.DataFrame(list(_rows(counted, chosen)), columns=COLUMNS)
     return frame.astype({"value": float, "low": float, "high": float})
 

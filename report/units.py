@@ -26,6 +26,9 @@ _STEPS = {
     ),
     "tokens/s": _THOUSANDS,
     "parameters": _THOUSANDS,
+    "sequences": ((1.0, ""),),
+    "tokens": ((1.0, ""),),
+    "J/token": ((1.0, " J"), (1e-3, " mJ"), (1e-6, " µJ")),
     "s": ((1.0, " s"), (1e-3, " ms"), (1e-6, " µs")),
 }
 
@@ -35,13 +38,14 @@ def show(value: float, unit: str) -> str:
     if unit in _STEPS:
         return _scaled(value, _STEPS[unit])
     if unit == "fraction":
-        return f"{100 * value:.1f} %"
-    return f"{value:.3f}" if unit == "bits/byte" else f"{value:.2f}"
+        percent = 100 * value
+        return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.2g} %"
+    return f"{value:.3f}" if unit in ("bits/byte", "nats") else f"{value:.2f}"
 
 
 def show_tick(value: float, unit: str) -> str:
     """`value` on an axis: as `show`, without digits that say nothing."""
-    return show(value, unit) if unit in _STEPS else f"{value:g}"
+    return show(value, unit) if unit in _STEPS or unit == "fraction" else f"{value:g}"
 
 
 def show_length(tokens: int) -> str:

@@ -17,7 +17,7 @@ from report.compare import PANELS, compare, trained_setting
 from report.frontier import pareto
 from report.plots import context, length
 from report.plots.style import styles, ticks
-from report.summary import markdown
+from report.summary import by_length, markdown
 from report.table import of_metric, tidy
 from report.units import show, show_length
 from tests.report_records import ARCHS, held_out, machine, quality, record
@@ -89,17 +89,17 @@ def test_metrics_are_the_arithmetic_they_claim():
     assert of["train_throughput"](train) == 4 * 128 / 0.2
     assert of["peak_memory"](train) == 7
     assert of["parameters"](train) == 1_000_000
-    assert of["matmul_fraction"](train) == pytest.approx(3 * 1000 * 4 * 128 / 0.2 / 2e10)
+    assert of["flops_utilisation"](train) == pytest.approx(3 * 1000 * 4 * 128 / 0.2 / 2e10)
     assert of["decode_throughput"](train) is None
     decode = record("decode", seq_len=128, batch=4, step_s=(0.02,))
     assert of["decode_throughput"](decode) == 4 / 0.02
     assert of["decode_latency"](decode) == 0.02
-    assert of["matmul_fraction"](decode) is None
+    assert of["flops_utilisation"](decode) is None
     prefill = record("prefill", seq_len=128, batch=2, step_s=(0.5,), state_bytes=400)
     assert of["state"](prefill) == 200
     assert of["prefill_throughput"](prefill) == 2 * 128 / 0.5
     assert of["time_to_first_token"](prefill) == 0.5
-    assert of["matmul_fraction"](prefill) is None
+    assert of["flops_utilisation"](prefill) is None
     trained = quality(valid=3.0, test=4.0)
     held = losses.evaluation(trained, "test", 512)
     assert of["perplexity"](trained) == pytest.approx(4.0)
@@ -147,6 +147,57 @@ def test_all_are_compared_in_the_longest_setting_that_most_share():
     comparison = compare(rows, PANELS[1])
     assert comparison.cost.seq_len == 2048 and len(comparison.points) == len(ARCHS)
     assert common_setting(of_metric(rows, "decode_throughput")).seq_len == 8192
+
+
+def decoded(arch, mode, step_s):
+    """At two contexts; every mode is a Record of its own."""
+    lengths = (128, 2048)
+    return [record("decode", arch, seq_len=n, mode=mode, step_s=(step_s,) * 5) for n in lengths]
+
+
+def test_modes_stand_in_columns_of_their_own():
+    rows = tidy([*decoded("gru", "eager", 0.004), *decoded("gru", "graph", 0.001)])
+    ((_, table),) = [pair for pair in by_length(rows) if pair[0].startswith("Time per generated")]
+    assert table.columns[1:].tolist() == ["128 × 1", "128 × 1 graph", "2k × 1", "2k × 1 graph"]
+    assert table.iloc[0, 1:].tolist() == ["4 ms", "1 ms", "4 ms", "1 ms"]
+
+
+def test_the_frontier_takes_graphs_where_all_have_them_and_never_mixes():
+    names = ("gru", "llama")
+    eager = [each for arch in names for each in decoded(arch, "eager", 0.004)]
+    graphs = {arch: decoded(arch, "graph", 0.001) for arch in names}
+    learned = [quality(arch) for arch in names]
+    everyone = compare(tidy([*learned, *eager, *graphs["gru"], *graphs["llama"]]), PANELS[0])
+    assert everyone.cost.mode == "graph" and set(everyone.points["mode"]) == {"graph"}
+    assert everyone.points["cost"].tolist() == [1000, 1000]
+    partly = compare(tidy([*learned, *eager, *graphs["gru"]]), PANELS[0])
+    assert partly.cost.mode == "eager" and set(partly.points["mode"]) == {"eager"}
+    assert partly.points["cost"].tolist() == [250, 250]
+    drawn = one_batch_per_length(of_metric(tidy([*eager, *graphs["gru"]]), "decode_latency"))
+    assert set(drawn["mode"]) == {"eager"}
+
+
+@pytest.mark.parametrize("how", [{"kernel": "plain"}, {"short_conv": False}])
+def test_what_was_run_otherwise_is_no_second_seed(how):
+    usual, other = record("decode", step_s=(0.1,) * 5), record("decode", step_s=(0.3,) * 5, **how)
+    latency = of_metric(tidy([usual, other]), "decode_latency")
+    assert sorted(latency["value"]) == [0.1, 0.3] and set(latency["seeds"]) == {1}
+    assert one_batch_per_length(latency)["value"].tolist() == [0.1]
+
+
+def test_kinds_of_text_and_sliding_windows_are_shown_apart(tmp_path):
+    plain = quality()
+    speech = replace(held_out("test", 512, 1.2), domain="speech")
+    sliding = replace(held_out("test", 512, 1.1), stride=256)
+    root = saved([replace(plain, by_domain=(speech,), sliding=sliding)], tmp_path / "results")
+    assert main(["build", "--results", str(root), "--out", str(tmp_path / "out")]) == 0
+    drawn = pd.read_csv(tmp_path / "out" / "domains.csv").set_index(["domain", "windows"])
+    assert drawn["perplexity"].to_dict() == {
+        ("all text", "disjoint"): pytest.approx(5.0),
+        ("all text", "sliding"): pytest.approx(math.exp(1.1)),
+        ("speech", "disjoint"): pytest.approx(math.exp(1.2)),
+    }
+    assert "speech, disjoint windows" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_a_lone_large_batch_does_not_bend_the_line():
@@ -210,7 +261,8 @@ def test_axes_have_ticks_that_can_be_told_apart(base):
         (0.0084, "s", "8.4 ms"),
         (1.5, "s", "1.5 s"),
         (4.0, "perplexity", "4.00"),
-        (0.3456, "fraction", "34.6 %"),
+        (0.3456, "fraction", "35 %"),
+        (0.00346, "fraction", "0.35 %"),
     ],
 )
 def test_numbers_read_as_people_write_them(value, unit, text):

@@ -8,7 +8,8 @@ of the states, that is all that is kept for the backward pass. It first walks fo
 the state before every SPAN steps, N / SPAN times the bytes of x while it lasts. Then it walks back,
 carrying ∂h_{t-1} = exp(dt_t A) (∂h_t + C_t ∂y_t), a span at a time, of which it recomputes the
 states and holds them in registers. The gradients of B and C are sums over channels: each warp
-writes its own, N / 32 times the bytes of x, and they are added up afterwards in a fixed order.
+writes its own, and they are added up afterwards in a fixed order; for N up to 16 a warp has 32
+channels, so these take N / 32 times the bytes of x. From N = 64 on registers spill: slower.
 
 A warp's threads stand in a grid, 8 across the channels by 4 along N, and each holds neighbours in
 both: a sum over either is mostly a thread's own, and it loads 16 bytes at once. Tensors have the

@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from report.choice import Chosen, Setting
+from report.choice import Chosen, Setting, setting_of
 from report.losses import bits_per_byte, perplexity
 from report.plots.drawing import Drawing
 from report.plots.lines import arrange, head, legend, lines
 from report.plots.style import GREY, Style, length_axis, measure_axis, new_figure, paper
-from report.units import show_count, show_length
+from report.plots.words import budget
+from report.units import show_length
 
 CAPTION = (
     "Left: the same trained model read in windows of other lengths; the dashed line is the trained "
@@ -23,10 +24,7 @@ CAPTION = (
 
 def _of_setting(chosen: Sequence[Chosen], setting: Setting) -> Iterator[Chosen]:
     for pick in chosen:
-        case = pick.record.case
-        run = (case.seq_len, case.batch, case.dtype, case.corpus or "", case.tokens or 0)
-        wanted = (setting.seq_len, setting.batch, setting.dtype, setting.corpus, setting.tokens)
-        if run == wanted and pick.record.status == "ok":
+        if setting_of(pick.record.case) == setting and pick.record.status == "ok":
             yield pick
 
 
@@ -113,7 +111,7 @@ def draw(
     figure = new_figure(14.4, 5.6)
     grid = figure.add_gridspec(1, 3, width_ratios=(1, 1, 0.4))
     title = "Quality against context"
-    subtitle = f"after {show_count(setting.tokens)} tokens of {setting.corpus}"
+    subtitle = f"after {budget(setting)} of {setting.corpus}"
     arrange(figure, f"{title} · {who}", subtitle, 3)
     names = sorted(set(contexts["arch"]))
     without = sorted(set(names) - set(positions["arch"]))

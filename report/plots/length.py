@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from report.choice import one_batch_per_length
+from report.choice import one_batch_per_length, unusual
 from report.compare import FAILURES
 from report.metrics import METRICS, Metric
 from report.plots.drawing import Drawing
@@ -16,19 +16,28 @@ PANELS = (
     (METRICS["train_throughput"], "train"),
     (METRICS["prefill_throughput"], "prefill"),
     (METRICS["decode_latency"], "decode"),
+    (METRICS["limit_fraction"], "train"),
+    (METRICS["limit_fraction"], "prefill"),
+    (METRICS["limit_fraction"], "decode"),
     (METRICS["peak_memory"], "train"),
     (METRICS["state"], "prefill"),
 )
+OF_TRAINING = ["corpus", "tokenizer", "tokens", "flops", "task", "load", "lr", "lr_at_edge"]
 CAPTION = (
     "Both axes are logarithmic. Bars hold the middle half of the timed steps. A cross on a grey "
     "wall is the first length at which an architecture ran out of memory (OOM), time (timeout) or "
     "failed; the dotted way to it is not measured."
 )
+LIMIT_CAPTION = (
+    " The fraction of the machine's limit is the least time that the measured ceilings of "
+    "arithmetic and memory allow a step, over the time it took; hollow: what it must move fits in "
+    "the last-level cache, so that only arithmetic counts."
+)
 
 
 def walls(rows: pd.DataFrame) -> pd.DataFrame:
-    """The first row of each architecture that is not ok."""
-    failed = rows[rows["value"].isna()].sort_values("seq_len")
+    """The first row of each architecture that failed."""
+    failed = rows[rows["value"].isna() & rows["status"].isin(FAILURES)].sort_values("seq_len")
     return failed.groupby("arch", as_index=False).first()
 
 
@@ -68,18 +77,34 @@ def _end_at(axes: Axes, line: pd.DataFrame, length: int, colour: str) -> None:
     axes.plot(length, last["value"], "x", color=colour, markersize=8, markeredgewidth=2.2)
 
 
+def _draw_hollow(axes: Axes, rows: pd.DataFrame, looks: dict[str, Style]) -> None:
+    for point in rows.to_dict("records"):
+        look = looks[point["arch"]]
+        at = point["seq_len"], point["value"]
+        axes.plot(
+            *at, look.marker, color="white", markeredgecolor=look.colour, markersize=6, zorder=3
+        )
+
+
 def _panel(
     axes: Axes, rows: pd.DataFrame, metric: Metric, phase: str, looks: dict[str, Style]
 ) -> None:
     reached = rows.dropna(subset=["value"])
     length_axis(axes, rows["seq_len"], room=1.45)
-    measure_axis(axes, "y", [*reached["low"], *reached["high"]], metric.unit, pad=0.08)
+    whole = [1.0] * (metric.unit == "fraction")
+    measure_axis(axes, "y", [*reached["low"], *reached["high"], *whole], metric.unit, pad=0.08)
     lines(axes, reached, "seq_len", "value", looks)
+    for limit in whole:
+        axes.axhline(limit, color=GREY, linewidth=1, linestyle="--", zorder=1)
+    cached = reached[reached["status"] == "in cache"]
+    _draw_hollow(axes, cached, looks)
     _draw_walls(axes, rows, looks)
     what = "context length" if phase == "decode" else "sequence length"
-    axes.set_xlabel(f"{what} (tokens)")
+    axes.set_xlabel(f"{what} (tokens)" + " · hollow: in cache" * (not cached.empty))
     unit = ", tokens/s" if metric.unit == "tokens/s" else ""
-    note = f"{phase} · {batches(rows)} · {rows['dtype'].iloc[0]} · {metric.better} is better"
+    first = rows.iloc[0]
+    how = [first["dtype"], *unusual(first["mode"], first["kernel"], first["short_conv"])]
+    note = " · ".join([phase, batches(rows), *how, f"{metric.better} is better"])
     head(axes, f"{metric.label}{unit}", note)
 
 
@@ -106,8 +131,8 @@ def draw(rows: pd.DataFrame, looks: dict[str, Style], stem: str, who: str) -> Dr
     return Drawing(
         stem=stem,
         title=title,
-        caption=CAPTION,
+        caption=CAPTION + LIMIT_CAPTION * ("limit_fraction" in set(data["metric"])),
         alt=f"Throughput, latency, memory and state against length for {listed(names)}.",
         figure=figure,
-        data=data.drop(columns=["corpus", "tokens", "lr", "lr_at_edge"]),
+        data=data.drop(columns=OF_TRAINING),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from report.choice import Setting
+from report.choice import Setting, unusual
 from report.units import show_count, show_length
 
 NAMED = 4  # names in a row before the rest is only counted
@@ -32,17 +32,27 @@ def absent(reasons: dict[str, str]) -> str:
 def cost_setting(setting: Setting) -> str:
     length = "context" if setting.phase == "decode" else "length"
     where = f"{length} {show_length(setting.seq_len)}"
-    return f"{setting.phase} · {where} · batch {setting.batch} · {setting.dtype}"
+    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv)]
+    return " · ".join([setting.phase, where, f"batch {setting.batch}", *how])
 
 
 def quality_setting(setting: Setting, seeds: pd.Series) -> str:
     few, many = int(seeds.min()), int(seeds.max())
     counted = f"{few} seed" + "s" * (few != 1) if few == many else f"{few} to {many} seeds"
+    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv)]
     return (
         f"test perplexity at its trained context {show_length(setting.seq_len)}, after "
-        f"{show_count(setting.tokens)} tokens of {setting.corpus} "
-        f"(batch {setting.batch}, {setting.dtype}, {counted})"
+        f"{budget(setting)} of {setting.corpus} "
+        f"({', '.join([f'batch {setting.batch}', *how, counted])})"
     )
+
+
+def budget(setting: Setting) -> str:
+    """What each architecture was trained for, the same for all."""
+    if setting.flops:
+        return f"{setting.flops:.2g} FLOPs"
+    kind = "" if setting.tokenizer == "bytes" else f" ({setting.tokenizer})"
+    return f"{show_count(setting.tokens)} tokens{kind}"
 
 
 def batches(rows: pd.DataFrame) -> str:
