@@ -121,9 +121,9 @@ def _spread(row: Mapping[Any, Any]) -> str:
     return f"{ratio}×" if pd.isna(row["low"]) else f"{ratio}× ({low}–{high})"
 
 
-def named(arch: str, mode: str) -> str:
-    """The architecture, and the mode where it is not the usual one."""
-    return arch if mode == "eager" else f"{arch}, {mode}"
+def _asked(row: Mapping[Any, Any]) -> str:
+    mode = "" if row["mode"] == "eager" else f", {row['mode']}"
+    return f"{row['phase']} {show_length(row['seq_len'])}{mode}"
 
 
 def _difference(apart: float) -> str:
@@ -140,9 +140,9 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
     """`ratios` for people."""
     rows = frame.to_dict("records")
     shown = {
-        "arch": [named(row["arch"], row["mode"]) for row in rows],
+        "arch": [row["arch"] for row in rows],
         "against": [f"{row['peer']} {row['version']}" for row in rows],
-        "phase, length": [f"{row['phase']} {show_length(row['seq_len'])}" for row in rows],
+        "phase, length": [_asked(row) for row in rows],
         "ours": [show(row["ours_s"], "s") for row in rows],
         "theirs": [
             NOTHING if pd.isna(row["theirs_s"]) else show(row["theirs_s"], "s") for row in rows

@@ -104,6 +104,32 @@ def test_a_second_sweep_measures_nothing_again(swept):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")} == before
 
 
+def test_a_task_is_asked_by_name_and_leaves_no_checkpoint(tmp_path):
+    """One case in a training process, one in the sweep's own."""
+    asked = ["--task", "parity", "--arch", "gru,rnn", "--seed", "0", *TINY, "--results", tmp_path]
+    listed = run("benchmarks", "list", *asked).stdout.split()
+    cases = [word for word in listed if word.startswith("state-")]
+    assert len(cases) == 4  # two lengths
+    (tmp_path / "box").mkdir()
+    for case in cases:
+        (tmp_path / "box" / f".{case}.json.checkpoint").write_bytes(b"of another code")
+    done = bench(*asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {str(record.case) for record in records(tmp_path)} == set(cases)
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+
+def test_tuning_tells_the_best_rate_and_goes_on(tmp_path):
+    asked = ["--task", "parity", "--arch", "rnn", "--seed", "0", "--seq-len", "4", *TINY[2:]]
+    stopped = run("benchmarks", "tune", *asked, "--results", tmp_path, "--stop-after", "0.01")
+    assert stopped.returncode == 1 and "the same command goes on here" in stopped.stdout
+    tuned = run("benchmarks", "tune", *asked, "--results", tmp_path)
+    assert tuned.returncode == 0 and "parity rnn = " in tuned.stdout, tuned.stdout + tuned.stderr
+    assert len(records(tmp_path)) >= 6
+    refused = run("benchmarks", "tune", "--phase", "decode", "--results", tmp_path)
+    assert refused.returncode == 2 and "no learning rate to choose in decode" in refused.stderr
+
+
 def test_fresh_measures_again(swept, tmp_path):
     shutil.copytree(swept[1], tmp_path, dirs_exist_ok=True)
     path = next(tmp_path.rglob("decode-lstm*T16*.json"))
@@ -161,7 +187,7 @@ def test_a_new_file_in_archs_appears_everywhere(tmp_path):
     sizes = run("benchmarks", "list", "--sizes", "--size", "100k", cwd=tmp_path)
     assert "leaky" in sizes.stdout and "unknown" in sizes.stdout
     laws = run("pytest", "tests/test_laws.py", "-k", "leaky", cwd=tmp_path)
-    assert laws.returncode == 0 and "12 passed" in laws.stdout, laws.stdout
+    assert laws.returncode == 0 and "14 passed" in laws.stdout, laws.stdout
     assert bench("--arch", "leaky,rnn", *TINY, cwd=tmp_path).returncode == 0
     report = run("report", "build", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
@@ -176,6 +202,9 @@ def test_a_new_file_in_archs_appears_everywhere(tmp_path):
         (["--size", "7b"], "there is no '7b'; there are 100k"),
         (["--phase", "pretrain"], "--phase: there is no 'pretrain'; there are train"),
         (["--kernel", "fastest"], "--kernel: there is no 'fastest'; there are auto, blocked"),
+        (["--tier", "huge"], "--tier: there is no 'huge'; there are cpu, gpu, paper"),
+        (["--task", "mqa"], "--task: there is no 'mqa'; there are induction, markov"),
+        (["--short-conv", "yes"], "--short-conv: there is no 'yes'; there are on, off"),
         (["--seq-len", "0"], "--seq-len must be above 0, not 0"),
         (["--seq-len", "many"], "invalid comma-separated int value: 'many'"),
         (["--batch", "-1"], "--batch must be above 0, not -1"),

@@ -58,6 +58,36 @@ def test_long_sequences_cut_anywhere(arch):
     torch.testing.assert_close(torch.cat([head_BTD, tail_BTD], dim=1), whole_BTD)
 
 
+@pytest.mark.parametrize("short_conv", [True, False])
+def test_the_laws_hold_with_and_without_a_short_convolution(arch, tokens_BT, short_conv):
+    torch.manual_seed(0)
+    model = archs.build(arch, "100k", max_len=LENGTH, short_conv=short_conv).double()
+    widths = [
+        max(
+            (m.kernel_size[0] for m in block.modules() if isinstance(m, torch.nn.Conv1d)), default=1
+        )
+        for block in model.blocks
+    ]
+    assert set(widths) == {4 if short_conv else 1}
+
+    whole_BTD, kept = model(tokens_BT)
+    assert kept == [None] * len(model.blocks)
+    for cuts in ([1] * LENGTH, [7, 1, 1, 15]):
+        states, parts = model.init_state(BATCH, LENGTH), []
+        for piece in tokens_BT.split(cuts, dim=1):
+            x_BTD, states = model(piece, states)
+            parts.append(x_BTD)
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole_BTD)
+
+    changed = tokens_BT.clone()
+    changed[:, 15] = (changed[:, 15] + 1) % 256
+    torch.testing.assert_close(model(changed)[0][:, :15], whole_BTD[:, :15])
+    model.nll(tokens_BT[:, :-1], tokens_BT[:, 1:]).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+    with torch.device("meta"):
+        assert model.moved_bytes(BATCH, 1, LENGTH) is not None
+
+
 def test_training_keeps_no_state(model, tokens_BT):
     assert model(tokens_BT)[1] == [None] * len(model.blocks)
 

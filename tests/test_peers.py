@@ -244,7 +244,7 @@ def test_each_of_our_modes_is_a_row_beside_the_same_theirs():
     eager, theirs = pair("peer-decode")
     fast = replace(eager, case=replace(eager.case, mode="compile"), step_s=(1.0, 1.0, 1.0))
     shown = told.text(told.ratios([eager, fast, theirs])).to_dict("records")
-    assert [row["arch"] for row in shown] == ["gru, compile", "gru"]
+    assert [row["phase, length"] for row in shown] == ["decode 2k, compile", "decode 2k"]
     assert [row["times ours"] for row in shown] == ["6× (5–7)", "3× (2.5–5.5)"]
 
 
@@ -257,6 +257,7 @@ def test_one_sample_has_no_spread_and_one_side_no_row():
 
 def test_the_table_fits_into_a_terminal():
     long = pair("peer-decode", "transformers-chunk64", used={"transformers": "15.17.10"})
+    long[0] = replace(long[0], case=replace(long[0].case, mode="compile"))
     page = io.StringIO()
     Console(file=page, width=80).print(peers_table(told.ratios([*long, *pair()])))
     assert "…" not in page.getvalue() and "transformers-chunk64" in page.getvalue()

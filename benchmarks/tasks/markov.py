@@ -9,6 +9,7 @@ its loss is what the model failed to keep. Load: V², the counts to keep, so a s
 Edelman et al., The Evolution of Statistical Induction Heads  https://arxiv.org/abs/2402.11004
 """
 
+from dataclasses import dataclass
 from math import isqrt
 from typing import ClassVar, Literal
 
@@ -24,6 +25,7 @@ from results.schema import Learned
 ALPHA = 0.3
 
 
+@dataclass(frozen=True)
 class Task(tasks.Task):
     phase: ClassVar[Learned] = "markov"
     binned_by: ClassVar[Literal["distance", "position"]] = "position"

@@ -7,6 +7,7 @@ Merrill et al., The Illusion of State  https://arxiv.org/abs/2404.08819
 Grazzi et al., Unlocking State-Tracking in Linear RNNs  https://arxiv.org/abs/2411.12537
 """
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +17,7 @@ from benchmarks.tasks import Sequences
 from results.schema import Learned
 
 
+@dataclass(frozen=True)
 class Task(tasks.Task):
     phase: ClassVar[Learned] = "state"
     binned_by: ClassVar[Literal["distance", "position"]] = "position"

@@ -9,6 +9,7 @@ number of layers, and within reach of one recurrent layer.
 Merrill et al., The Illusion of State, section 3  https://arxiv.org/abs/2404.08819
 """
 
+from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
 from math import factorial
@@ -35,6 +36,7 @@ def products(things: int) -> Tensor:
     return torch.stack([number[(a[every] * place).sum(-1)] for a in every])
 
 
+@dataclass(frozen=True)
 class Task(tasks.Task):
     phase: ClassVar[Learned] = "state"
     binned_by: ClassVar[Literal["distance", "position"]] = "position"
