@@ -100,7 +100,7 @@ def time_steps(
     with modes.nothing_compiled_before(case.mode):
         seen = watched_steps(case, env, stopwatch, check, ledger)
         modes.forget(case.mode)
-        run = partial(two_steps, case, env.device)
+        run = partial(peak_steps, case, env.device)
         peak = ledger.run("memory", lambda: machine.peak_memory(env.device, run))
     return seen | peak._asdict()
 
@@ -138,11 +138,11 @@ def watched_steps(
     }
 
 
-def two_steps(case: Case, device: str) -> None:
-    """What memory is read from: the first step of training makes the optimizer's moments."""
+def peak_steps(case: Case, device: str) -> None:
+    """What memory is read from; in training two, as the first makes the optimizer's moments."""
     step = PHASES[case.phase](build(case, device), case).step
-    step()
-    step()
+    for _ in range(2 if case.phase == "train" else 1):
+        step()
 
 
 def first_step(case: Case, work: Work) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def measure(
             refuse_unless_it_ran(case, seen["kernels"])
         elif case.phase == "limits":
             with noting_kernels() as kernels:
-                for probe in bisection.probes(case, env.device, two_steps):
+                for probe in bisection.probes(case, env.device, peak_steps):
                     probes.append(probe)
                     check()
             refuse_unless_it_ran(case, kernels)

@@ -59,7 +59,7 @@ def test_a_budget_on_a_cpu_is_held_against_the_peak():
     outright = Case(
         phase="prefill", arch="llama", size="100k", seq_len=32, batch=largest(record.probes)
     )
-    peak = machine.peak_memory("cpu", lambda: harness.two_steps(outright, "cpu"))
+    peak = machine.peak_memory("cpu", lambda: harness.peak_steps(outright, "cpu"))
     assert peak.peak_bytes <= 8 * MIB
 
 
