@@ -109,7 +109,7 @@ def _run(
         quantities={"tokens_per_s": TOKENS_PER_S},
         cells={"tokens_per_s": cells},
         failed={},
-        facts={},
+        facts=lambda _: {},
     )
 
 

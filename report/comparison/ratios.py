@@ -235,17 +235,13 @@ def pair(baseline: Side, other: Side) -> Pair:
             f"{baseline.name} and {other.name} have no finished cell in common; "
             "measure the same cells for both"
         )
-    facts = {**baseline.facts, **other.facts}
+    sides = [side.facts(ours & theirs) for side in (baseline, other)]
+    facts = [(fact, *(side.get(fact, "–") for side in sides)) for fact in {**sides[0], **sides[1]}]
     return Pair(
         baseline=baseline,
         other=other,
         ratios=found,
-        differences=[
-            (fact, *values)
-            for fact in facts
-            for values in [(baseline.facts.get(fact, "–"), other.facts.get(fact, "–"))]
-            if values[0] != values[1]
-        ],
+        differences=[(fact, left, right) for fact, left, right in facts if left != right],
         alone=(len(ours - theirs), len(theirs - ours)),
         failed=_failed(baseline, other),
     )

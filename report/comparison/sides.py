@@ -4,8 +4,9 @@ A cell is one number of one Case. `tokens_per_s` is a timed Case's throughput wh
 every other quantity is a metric of the report under its own name.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from report.frontier import Better
@@ -52,13 +53,13 @@ Cells = dict[Hashable, Cell]  # by what both sides must share, in the order of m
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One measurement: its name, its cells by quantity, how others ended, and all the facts."""
+    """One measurement: its cells by quantity, how others ended, and what there is to know of it."""
 
     name: str
     quantities: dict[str, Quantity]
     cells: dict[str, Cells]
     failed: dict[Hashable, str]  # what ended otherwise than ok
-    facts: dict[str, str]
+    facts: Callable[[Collection[Hashable]], dict[str, str]]  # of the cells of these keys
 
 
 def _tokens_per_s(record: Record) -> float | None:
@@ -113,8 +114,9 @@ def _cell(record: Record, quantity: Quantity, ceilings: Mapping[str, float]) -> 
     )
 
 
-def _facts(records: Sequence[Record]) -> dict[str, str]:
-    """All that could make two measurements differ: provenance, kernels, clock, schema."""
+def _facts(records: Sequence[Record], cases: Collection[Hashable]) -> dict[str, str]:
+    """What could make two measurements of `cases` differ: provenance, kernels, clock, schema."""
+    records = [record for record in records if record.case in cases]
     found: dict[str, set[str]] = {}
     for record in records:
         found.setdefault("schema", set()).add(f"{record.schema}")
@@ -151,5 +153,5 @@ def of_records(name: str, records: Iterable[Record], asked: Iterable[str]) -> Si
             for key, quantity in quantities.items()
         },
         failed={record.case: record.status for record in ordered if record.status != "ok"},
-        facts=_facts(records),
+        facts=partial(_facts, records),
     )
