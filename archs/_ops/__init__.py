@@ -124,7 +124,8 @@ def hide_the_opaque() -> None:
             if kernel.opaque:
                 run = torch.compiler.disable(kernel.run)
                 op.kernels[name] = replace(kernel, run=run, opaque=False)
-        op.able.clear()
+        # kept, not forgotten: a compiler cannot trace asking a library whether it is there
+        op.able = {call: [op.kernels[k.name] for k in able] for call, able in op.able.items()}
 
 
 def on(*device_types: str) -> Callable[[torch.device], str | None]:

@@ -88,16 +88,17 @@ def verdicts(conditions: Sequence[Condition], pairs: Sequence[Pair]) -> list[Ver
     asked = [
         (condition, pair, _seen(condition, pair)) for condition in conditions for pair in pairs
     ]
-    overall = sum(group.name == ALL for *_, groups in asked for group in groups)
-    single = sum(len(groups) for *_, groups in asked) - overall
+    sampled = [group.name for *_, groups in asked for group in groups if group.steadied is not None]
+    overall = sampled.count(ALL)
+    single = len(sampled) - overall
     found: list[Verdict] = []
     for condition, pair, groups in asked:
         before = len(found)
         for group in groups:
-            share = FALSE_ALARMS / (2 if single else 1)
-            chance = share / (overall if group.name == ALL else single)
             value = bound = group.mean
             if group.steadied is not None:
+                share = FALSE_ALARMS / (2 if single else 1)
+                chance = share / (overall if group.name == ALL else single)
                 if 0.5**group.steadied.count > chance:
                     continue
                 low, high = group.steadied.bounds(chance)
