@@ -8,7 +8,7 @@ import pytest
 
 import results
 from archs._ops import KernelRefused
-from benchmarks import sweep, timing
+from benchmarks import revisits, sweep, timing
 from benchmarks.phases import Step
 from benchmarks.progress import Progress
 from benchmarks.session import Session
@@ -141,17 +141,22 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
     report: Any = yield
+    case, writer = item.callspec.params["case"], item.config.get_terminal_writer()
     if report.when == "call":
         seen = dict(report.user_properties)
         status = "had" if report.skipped else seen.get("status", report.outcome)
         line = item.config.stash[PROGRESS].line(
-            item.callspec.params["case"],
+            case,
             status,
             seen.get("reason"),
             None if report.skipped else report.duration,
         )
         colour = {"ok": "green", "had": "light", "failed": "red"}.get(status, "yellow")
-        item.config.get_terminal_writer().line(line, **{colour: True})
+        writer.line(line, **{colour: True})
+    # here, as pytest keeps what is printed during a teardown
+    if report.when == "teardown" and case == item.config.stash[SESSION].last_timed:
+        for first, kept in item.config.stash[SESSION].revisit():
+            writer.line(revisits.line(first, kept), light=True)
     return report
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -13,7 +13,18 @@ import torch
 
 import archs
 from archs._ops import KernelRefused, noting_kernels
-from benchmarks import bisection, exam, machine, modes, quality, sensors, tasks, timing, training
+from benchmarks import (
+    bisection,
+    exam,
+    machine,
+    modes,
+    quality,
+    revisits,
+    sensors,
+    tasks,
+    timing,
+    training,
+)
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
 from benchmarks.machine import Environment, clock
@@ -103,6 +114,26 @@ def time_steps(
         run = partial(peak_steps, case, env.device)
         peak = ledger.run("memory", lambda: machine.peak_memory(env.device, run))
     return seen | peak._asdict()
+
+
+def revisit(first: Record, env: Environment, limit_s: float, ledger: Ledger) -> Record:
+    """The same cell's steps once more, without the memory pass; of both visits the calmer one.
+
+    The first stands where the second runs out of time or memory.
+    """
+    stopwatch = partial(timing.stopwatch, env.device)
+    with modes.nothing_compiled_before(first.case.mode):
+        try:
+            seen = watched_steps(first.case, env, stopwatch, deadline(limit_s), ledger)
+        except TimedOut:
+            return first
+        except RuntimeError as error:
+            if not machine.is_out_of_memory(error):
+                raise
+            return first
+        finally:
+            modes.forget(first.case.mode)
+    return revisits.calmer(first, replace(first, measured_at=_now(), **seen))
 
 
 def watched_steps(
@@ -227,11 +258,15 @@ def checkpoint(
     return Checkpoint(record_path(case, env.label, root), identity)
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def record(case: Case, env: Environment, **seen: Any) -> Record:
     return Record(
         case=case,
         label=env.label,
-        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        measured_at=_now(),
         commit=env.commit,
         versions=env.versions,
         machine=env.machine,

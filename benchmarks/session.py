@@ -1,14 +1,15 @@
 """One sweep in one process: which cells are left, which core runs them, what is known meanwhile."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import results
-from benchmarks import corpus, harness, machine, sweep
+from benchmarks import corpus, harness, machine, revisits, sweep
 from benchmarks.harness import Ledger, Stopwatch
+from benchmarks.sweep import TIMED
 from benchmarks.training import checkpoint_path
 from benchmarks.worker import TrainingPool
 from results import Case, Record
@@ -31,6 +32,8 @@ class Session:
         self.ledger, self.began_s = Ledger(), time.perf_counter()
         self.todo: set[Case] = set()
         self.out_of_memory: dict[tuple[str, ...], int] = {}  # shortest length that did not fit
+        self.timed: dict[Case, Record] = {}  # by this session
+        self.last_timed: Case | None = None
         self.pool: TrainingPool | None = None
         self.training: dict[Case, Future[None]] = {}
 
@@ -54,6 +57,7 @@ class Session:
             ) from None
         todo = [case for case in wanted if self.options.fresh or not self.path(case).exists()]
         self.todo = set(todo)
+        self.last_timed = next((case for case in reversed(todo) if case.phase in TIMED), None)
         for dtype in sorted({case.dtype for case in todo}):
             self.env.ceilings.update(self._ceilings(dtype))
         if self.options.fresh:
@@ -108,8 +112,23 @@ class Session:
                 ledger=self.ledger,
             )
         record.save(self.root)
+        if case.phase in TIMED:
+            self.timed[case] = record
         checkpoint_path(self.path(case)).unlink(missing_ok=True)
         return record
+
+    def revisit(self) -> Iterator[tuple[Record, Record]]:
+        """Measure disturbed cells again, as long as that takes no more than its share of the time:
+        each as it was and as it is now, saved."""
+        limits_s = self.age_s() * (1 + revisits.SHARE), self.options.stop_after
+        end_s = min(limit_s for limit_s in limits_s if limit_s is not None)
+
+        def again(first: Record) -> Record:
+            kept = harness.revisit(first, self.env, self.options.timeout, self.ledger)
+            kept.save(self.root)
+            return kept
+
+        return revisits.until_calm(self.timed, again, lambda: self.age_s() < end_s)
 
     def note(self, record: Record) -> None:
         """Remember the shortest length that did not fit, from this run or an earlier one."""

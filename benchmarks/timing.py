@@ -37,6 +37,24 @@ def by_events(step: Step, before: Callable[[], None], rounds: int) -> tuple[floa
     return tuple(start.elapsed_time(end) / 1e3 for start, end in pairs)  # from milliseconds
 
 
+def by_clock(step: Step, before: Callable[[], None], rounds: int) -> tuple[float, ...]:
+    """Seconds of each of `rounds` steps, one waited for before the next."""
+    seconds = []
+    for _ in range(rounds):
+        before()
+        start = machine.clock()
+        step()
+        seconds.append(machine.clock() - start)
+    return tuple(seconds)
+
+
+def stopwatch(
+    device: str, step: Step, before: Callable[[], None], rounds: int
+) -> tuple[float, ...]:
+    """Seconds of each of `rounds` steps, as that device is timed."""
+    return (by_events if device == "cuda" else by_clock)(step, before, rounds)
+
+
 class Playback:
     """The clock of pytest-benchmark: the device's, or, once events have taken the samples, theirs,
     in pairs of moments that are one sample apart."""

@@ -19,6 +19,7 @@ from report.plots.style import Style, styles
 from report.provenance import failures, parameter_match, provenance
 from report.ranking import ranking
 from report.roofline import contradictions
+from report.sensitivity import curves
 from report.summary import by_length, markdown, of_tasks, summary
 from report.table import tidy
 from results import Record
@@ -46,6 +47,7 @@ class Section:
     quality: pd.DataFrame
     of_tasks: list[tuple[str, pd.DataFrame]]
     by_length: list[tuple[str, pd.DataFrame]]
+    rates_tried: list[tuple[str, pd.DataFrame]]
     match: str | None
     provenance: dict[str, str]
     failures: list[str]
@@ -112,6 +114,7 @@ def _section(evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: 
         quality=ranking(evidence.chosen, trained),
         of_tasks=[*of_tasks(rows), *_by_domain(figures["domains"])],
         by_length=by_length(rows),
+        rates_tried=list(curves(records)),
         match=parameter_match(records),
         provenance=provenance(records) | health.steadiness(records, usual_s),
         failures=failures(records),
@@ -145,6 +148,8 @@ def _tables(section: Section) -> str:
     for title, table in section.by_length:
         columns = "Columns are length × batch, unless they say.\n"
         parts += [f"### {title}\n", columns, markdown(table)]
+    for title, table in section.rates_tried:
+        parts += [f"### Learning rates tried: {title}\n", markdown(table)]
     return "\n".join(parts)
 
 

@@ -63,8 +63,15 @@ def disturbances(records: Iterable[Record], usual_s: float) -> list[str]:
 
 
 def steadiness(records: Iterable[Record], usual_s: float) -> dict[str, str]:
-    """The sentinel in a line, for the facts of a machine; empty where it was not timed."""
+    """The sentinel in a line, for the facts of a machine; empty where it was not timed. Beside it
+    how many cells were timed again for its sake."""
+    records = list(records)
     found = [drift for _, drift in drifts(records, usual_s)]
     if not found:
         return {}
-    return {"sentinel": f"{show(usual_s, 's')}, by cell {min(found):+.0%} to {max(found):+.0%}"}
+    again = sum(1 for record in records if record.set_aside)
+    told = {"sentinel": f"{show(usual_s, 's')}, by cell {min(found):+.0%} to {max(found):+.0%}"}
+    if again:
+        cells = f"{again} cell{'s' * (again > 1)}"
+        told["timed again"] = f"{cells}, as the sentinel was slow; the calmest visit counts"
+    return told

@@ -4,6 +4,8 @@ import math
 
 from results import Evaluation, Record, Tally
 
+SOLVED = 0.99  # of a task's answers right: it is learned (feasibility study)
+
 
 def evaluation(record: Record, split: str, context: int) -> Evaluation | None:
     matches = (e for e in record.evaluations if (e.split, e.context) == (split, context))
@@ -36,6 +38,12 @@ def nats_per_answer(answered: Tally) -> float | None:
 
 def accuracy(answered: Tally) -> float | None:
     return sum(answered.right) / sum(answered.answers) if sum(answered.answers) else None
+
+
+def solved(answered: Tally) -> float | None:
+    """1 if the task was learned, 0 if not: over seeds the rate of success."""
+    right = accuracy(answered)
+    return None if right is None else float(right >= SOLVED)
 
 
 def excess_nats(answered: Tally) -> float | None:

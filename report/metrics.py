@@ -6,7 +6,15 @@ from statistics import median, quantiles
 
 from report import roofline
 from report.frontier import Better
-from report.losses import accuracy, bits_per_byte, evaluation, excess_nats, perplexity, tally
+from report.losses import (
+    accuracy,
+    bits_per_byte,
+    evaluation,
+    excess_nats,
+    perplexity,
+    solved,
+    tally,
+)
 from results import Evaluation, Record, Tally
 
 COST_PHASES = ("train", "prefill", "decode")
@@ -167,6 +175,7 @@ _ROWS = (
     _held_out("perplexity", "Test perplexity", "perplexity", perplexity),
     _held_out("bits_per_byte", "Test bits per byte", "bits/byte", bits_per_byte),
     _answered("accuracy", "Right answers", "fraction", "higher", ("recall", "state"), accuracy),
+    _answered("solved", "Seeds that solved it", "fraction", "higher", ("recall", "state"), solved),
     _answered("excess", "Loss beyond Bayes", "nats", "lower", ("markov",), excess_nats),
     _timed("train_throughput", "Training", "tokens/s", ("train",), _tokens_read_per_s),
     _timed("prefill_throughput", "Prefill", "tokens/s", ("prefill",), _tokens_read_per_s),

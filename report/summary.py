@@ -7,9 +7,10 @@ import pandas as pd
 
 from report.choice import HOW, SETTING, Setting, common_setting, unusual, within
 from report.compare import FAILURES, PANELS, QUALITY, Comparison, Panel, trained_setting
+from report.losses import SOLVED
 from report.metrics import METRICS
 from report.table import of_metric
-from report.units import show, show_length
+from report.units import show, show_count, show_length
 
 NOTHING = "–"
 ARCH = "architecture"
@@ -40,7 +41,9 @@ BY_LENGTH = (
 )
 OF_TASKS = (
     ("accuracy", "recall", "Recall: right answers by task and load"),
+    ("solved", "recall", f"Recall: seeds with {SOLVED:.0%} right, by task and load"),
     ("accuracy", "state", "State tracking: right answers by task and load"),
+    ("solved", "state", f"State tracking: seeds with {SOLVED:.0%} right, by task and load"),
     ("excess", "markov", "Markov chains: nats beyond Bayes by counts to keep"),
 )
 
@@ -179,9 +182,11 @@ def of_tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
             continue
         names = sorted(set(picked["arch"]))
         columns = {ARCH: names}
-        for _, column in picked.groupby(SETTING):
+        budgets = picked.groupby(["task", "load", "seq_len"])["tokens"].transform("nunique")
+        for _, column in picked.assign(several=budgets > 1).groupby(SETTING):
             cell = column.to_dict("records")[0]
             how = unusual(cell["mode"], cell["kernel"], cell["short_conv"])
+            how += [f"{show_count(cell['tokens'])} tokens"] * cell["several"]
             heading = f"{cell['task']} {cell['load']}, at {show_length(cell['seq_len'])}"
             columns[", ".join([heading, *how])] = cells(column, names)
         tables.append((f"{title}, {METRICS[metric].better} is better", pd.DataFrame(columns)))

@@ -13,6 +13,7 @@ from results.schema import (
     Remembrance,
     Tally,
     UnreadableRecord,
+    Visit,
     load,
     read,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Remembrance",
     "Tally",
     "UnreadableRecord",
+    "Visit",
     "load",
     "read",
 ]

@@ -162,6 +162,14 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Visit:
+    """Timed steps that do not count: in another visit to the same cell the machine was calmer."""
+
+    step_s: tuple[float, ...]
+    sentinel_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What was observed, raw. A None is a quantity that was not, or could not be, observed."""
 
@@ -193,6 +201,7 @@ class Record:
     step_clock: Literal["wall", "process cpu", "cuda events"] = "wall"
     # a fixed piece of work, as often right before the timed steps as right after
     sentinel_s: tuple[float, ...] = ()
+    set_aside: tuple[Visit, ...] = ()  # earlier or later visits in which the sentinel took longer
     sensors: tuple[Reading, ...] = ()  # a GPU's: before the timed steps, halfway, and after
     op_s: dict[str, float] = field(default_factory=dict)  # peer-*: self seconds of each torch op
     # in one step under the profiler, whose own time is in it

@@ -6,7 +6,7 @@ from report import health, metrics
 from report.__main__ import main
 from report.summary import what_fits
 from report.table import tidy
-from results import Probe, Reading
+from results import Probe, Reading, Visit
 from tests.report_records import record
 
 
@@ -31,6 +31,12 @@ def test_a_sentinel_that_moved_is_told_with_its_farther_side():
         f"{faster_before.case}: the sentinel took 8 ms, -20% of its usual 10 ms",
     ]
     assert health.steadiness(records, usual_s) == {"sentinel": "10 ms, by cell -20% to +20%"}
+
+
+def test_what_was_timed_again_is_counted():
+    twice = timed((0.01,) * 2, set_aside=(Visit(step_s=(1.0,), sentinel_s=(0.02,) * 2),))
+    told = health.steadiness([twice, timed((0.01,) * 2, seq_len=2)], 0.01)
+    assert told["timed again"].startswith("1 cell, as the sentinel")
 
 
 def test_without_a_sentinel_nothing_is_said():

@@ -10,6 +10,7 @@ import numpy as np
 import results
 from report import peer_profile, peers
 from report.build import sections
+from report.sensitivity import curves
 from report.summary import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,13 @@ def test_the_peers_table_is_what_the_records_say():
     page = (ROOT / "docs" / "peers.md").read_text()
     assert markdown(peers.text(peers.ratios(records))) in page
     assert markdown(peer_profile.profile(records)) in page
+
+
+def test_the_learning_rates_are_what_the_records_say():
+    page = (ROOT / "docs" / "learning-rates.md").read_text()
+    for title, table in curves(results.load([LABEL]).records):
+        assert title in page
+        assert markdown(table) in page
 
 
 def test_recurrent_models_cost_grows_linearly_as_told():
