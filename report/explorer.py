@@ -10,15 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from gzip import compress
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.markers import MarkerStyle
 
 from report.attainment import Attained
 from report.build import Section
-from report.choice import SETTING, setting_of
+from report.choice import SETTING, Setting, setting_of, unusual
 from report.metrics import METRICS
 from report.plots.style import Style
+from report.plots.words import budget, cost_setting
 from report.table import phase_of
+from report.units import show_length
 from results import Record
 from results.schema import LEARNED
 
@@ -32,7 +35,7 @@ SYMBOLS = {
     "*": "star",
 }
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot"}
-DARK = {"#000000": "#f3f4f6"}  # on dark paper; the other colours stand out on both
+DARK = {"#000000": "#f3f4f6", "#0072B2": "#2f8fd6"}  # on dark paper; the others suit both
 NAMES_SHOWN = 12  # files of one row before the rest is only counted
 LONGEST = 200  # characters of a name or a reason
 
@@ -106,6 +109,26 @@ def _most_shared_first(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[order]
 
 
+def _at(row: Mapping[Any, Any]) -> str:
+    """In which setting, in words: after what training, where something was learned."""
+    setting = Setting(**{name: row[name] for name in SETTING})
+    if setting.phase not in LEARNED:
+        return cost_setting(setting)
+    what = f"{setting.task} {setting.load}" if setting.task else setting.corpus
+    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv)]
+    trained = f"{budget(setting)} of {what}", f"length {show_length(setting.seq_len)}"
+    return " · ".join([*trained, f"batch {setting.batch}", *how])
+
+
+def _worded(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows`, and in words their settings, and how each was run apart from its mode."""
+    settings = rows[SETTING].drop_duplicates()
+    each = settings.to_dict("records")
+    how = [[row["dtype"], *unusual("eager", row["kernel"], row["short_conv"])] for row in each]
+    words = settings.assign(at=[_at(row) for row in each], how=[" · ".join(some) for some in how])
+    return rows.merge(words, on=SETTING)
+
+
 def _columns(rows: pd.DataFrame, sources: Mapping[tuple[Any, ...], dict[str, str]]) -> Any:
     places: dict[tuple[Any, ...], int] = {}
     keys = rows[WHO].itertuples(index=False, name=None)
@@ -138,8 +161,8 @@ def _outline(marker: str) -> str:
     """A marker as an SVG path in a square of -1 to 1."""
     style = MarkerStyle(marker)
     path = style.get_path().transformed(style.get_transform())
-    reach = abs(path.vertices).max()
-    corners = path.to_polygons()[0] / reach
+    corners = np.asarray(path.to_polygons()[0])
+    corners /= np.abs(corners).max()
     return "M" + "L".join(f"{x:.2f} {-y:.2f}" for x, y in corners.tolist()) + "Z"
 
 
@@ -178,21 +201,24 @@ def payload(
     rows = [part.rows for part in parts if len(part.rows)]
     if not rows:
         return packed("null"), None
-    every = kept = _most_shared_first(pd.concat(rows, ignore_index=True))
-    sources, fixed = _sources(parts), {
-        "archs": {cut(name): _look(style) for name, style in looks.items()},
-        "metrics": {
-            name: {
-                "label": metric.label,
-                "unit": metric.unit,
-                "better": metric.better,
-                "quality": name in QUALITIES,
-            }
-            for name, metric in METRICS.items()
+    every = kept = _most_shared_first(_worded(pd.concat(rows, ignore_index=True)))
+    sources, fixed = (
+        _sources(parts),
+        {
+            "archs": {cut(name): _look(style) for name, style in looks.items()},
+            "metrics": {
+                name: {
+                    "label": metric.label,
+                    "unit": metric.unit,
+                    "better": metric.better,
+                    "quality": name in QUALITIES,
+                }
+                for name, metric in METRICS.items()
+            },
+            "bands": [_band(one) for part in parts for one in part.evidence.attained],
+            "start": _start(parts),
         },
-        "bands": [_band(one) for part in parts for one in part.evidence.attained],
-        "start": _start(parts),
-    }
+    )
     left_out = []
     while True:
         data = fixed | {"rows": _columns(kept, sources), "files": files}

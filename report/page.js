@@ -2,6 +2,7 @@
 (async () => {
   const MODES = ["eager", "compile", "graph"]; // the later, the nearer to how a model is served
   const FAILURES = { oom: "OOM", timeout: "timeout", diverged: "diverged", error: "error" };
+  const HIDDEN = 0.12; // how opaque what is not asked for stays
   const USUAL = "usual at each length";
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -86,7 +87,7 @@
     const svg = () => decodeURIComponent($("img", button.closest("figure")).src.split(/,(.*)/s)[1]);
     button.addEventListener("click", () => save(button.dataset.image, svg(), "image/svg+xml"));
   }
-  const printing = () => $$("details.drawn, .answer").forEach((each) => (each.open = true));
+  const printing = () => $$("main section > details, details.answer").forEach((each) => (each.open = true));
 
   const data = JSON.parse(await unpack("data"));
   for (const button of $$("[data-file]")) {
@@ -101,16 +102,9 @@
     const row = { source: sources.values[source] };
     for (const [name, column] of Object.entries(texts)) row[name] = column.values[column.codes[i]];
     for (const [name, column] of Object.entries(numbers)) row[name] = column[i];
-    const how = [row.dtype, row.kernel === "auto" ? "" : `${row.kernel} kernels`, row.short_conv && `short convolution ${row.short_conv}`];
-    return Object.assign(row, { how: how.filter(Boolean).join(" · ") });
+    return row;
   });
   const isQuality = (row) => data.metrics[row.metric].quality;
-  const trained = (row) => {
-    const budget = row.flops ? `${row.flops.toPrecision(2)} FLOPs` : `${scaled(row.tokens, THOUSANDS)} tokens`;
-    const what = row.task ? [`${row.task} ${row.load}`, budget] : [`${budget} of ${row.corpus}`];
-    const kind = [row.tokenizer === "bytes" ? "" : row.tokenizer, row.mode === "eager" ? "" : row.mode];
-    return [...what, `length ${showLength(row.seq_len)}`, `batch ${row.batch}`, row.how, ...kind].filter(Boolean).join(" · ");
-  };
 
   // what both plots show lives in the address, as far as it differs from how the page opens
   const start = { ...data.start, lm: "train_throughput|train" };
@@ -173,7 +167,7 @@
   const metricName = (value) => valued(data.metrics[value]);
 
   function legend(section, names) {
-    const box = $(".legend", section);
+    const box = $(".names", section);
     const focused = box.contains(document.activeElement) && document.activeElement.dataset.arch;
     box.classList.toggle("isolated", names.includes(state.only));
     box.replaceChildren(...names.map((arch) => {
@@ -200,38 +194,39 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const ink = (name) => (paper ? { ink: "#000", soft: "#444", line: "#ddd", paper: "#fff", band: "rgb(0 114 178 / .14)" }[name] : css(name));
   const inert = (text) => String(text).replace(/[&<>]/g, (letter) => `&#${letter.charCodeAt(0)};`);
-  const MARGIN = { l: 74, r: 14, t: 14, b: 56 };
+  const MARGIN = { l: 80, r: 14, t: 14, b: 56 };
+  const LINEAR = { fraction: { tickformat: ".0%" }, s: { tickformat: "~s", ticksuffix: "s" } };
   const sign = (metric) => (metric.better === "lower" ? 1 : -1);
 
   function axis(values, metric, log, flip = false, room = 0.14) {
-    const all = values.filter((value) => value !== null), by = log ? Math.log10 : (value) => value;
-    let [low, high] = [Math.min(...all.map(by)), Math.max(...all.map(by))];
+    const known = values.filter((value) => value !== null).map((value) => (log ? Math.log10(value) : value));
+    let [low, high] = known.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
     const pad = Math.max((high - low) * room, log ? 0.06 : Math.abs(high) * 0.05 || 1);
     [low, high] = [low - pad, high + pad];
     const made = { type: log ? "log" : "linear", range: flip ? [high, low] : [low, high], gridcolor: ink("line"), linecolor: ink("soft"), zeroline: false, ticks: "outside", tickcolor: ink("line") };
-    const base = metric.unit === "bytes" ? 2 : 10;
-    let places = [];
-    if (log) {
-      const one = Math.floor(low / Math.log10(base)), end = Math.ceil(high / Math.log10(base));
-      const stride = Math.max(1, Math.ceil((end - one) / 7));
-      const within = (few) => few.filter((place) => low <= Math.log10(place) && Math.log10(place) <= high);
-      const powers = Array.from({ length: end - one + 1 }, (_, i) => one + i);
-      places = within(powers.filter((power) => power % stride === 0).map((power) => base ** power));
-      if (places.length < 3) places = within(powers.flatMap((power) => [1, 2, 5].map((by) => by * base ** power)));
-      if (places.length < 3) places = within(powers.flatMap((power) => [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8].map((by) => by * base ** power)));
-    } else {
-      const scale = base === 2 ? 2 ** (10 * Math.floor(Math.log2(Math.max(high, 1)) / 10)) : 1;
-      const raw = (high - low) / scale / 5, ten = 10 ** Math.floor(Math.log10(raw));
-      const step = [1, 2, 2.5, 5, 10].find((by) => by * ten >= raw) * ten;
-      for (let at = Math.ceil(low / scale / step); at * step * scale <= high; at++) places.push(at * step * scale);
+    const ticked = (places) => ({ ...made, tickvals: places, ticktext: places.map((place) => showTick(place, metric.unit)) });
+    if (!log && metric.unit === "bytes") {
+      const step = 2 ** Math.round(Math.log2((high - low) / 6)), from = Math.ceil(low / step);
+      return ticked(Array.from({ length: Math.floor(high / step) - from + 1 }, (_, i) => (from + i) * step));
     }
-    return Object.assign(made, { tickvals: places, ticktext: places.map((place) => showTick(place, metric.unit)) });
+    if (!log) return { ...made, nticks: 6, ...LINEAR[metric.unit] };
+    // round numbers, in powers of two for bytes: few where they suffice
+    const base = metric.unit === "bytes" ? 2 : 10, [least, most] = [low, high].map((end) => Math.floor(end / Math.log10(base)));
+    const powers = Array.from({ length: most - least + 1 }, (_, i) => least + i);
+    const stride = Math.ceil(powers.length / 7);
+    const steps = base === 2 ? [[1], [1, 1.5], [1, 1.25, 1.5, 1.75]] : [[1], [1, 2, 5], [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8]];
+    const all = steps.map((some) => powers.filter((power) => power % stride === 0)
+      .flatMap((power) => some.map((step) => step * base ** power)).filter((at) => low <= Math.log10(at) && Math.log10(at) <= high));
+    return ticked(all.find((some) => some.length >= 3) ?? all.at(-1));
+  }
+  function size(section) { // of what the axes enclose, in pixels
+    const width = paper ? 680 : $(".canvas", section).clientWidth;
+    return [width - MARGIN.l - MARGIN.r, Math.min(560, Math.max(400, width * 0.55)) - MARGIN.t - MARGIN.b];
   }
   function render(section, traces, layout, points) {
-    const plot = $(".plot", section), coarse = media("(pointer: coarse)").matches;
+    const plot = $(".canvas", section), [width, height] = size(section), coarse = media("(pointer: coarse)").matches;
     layout = {
-      width: paper ? 680 : plot.clientWidth, height: Math.round(Math.min(560, Math.max(400, plot.clientWidth * 0.55))),
-      margin: MARGIN, paper_bgcolor: ink("paper"), plot_bgcolor: ink("paper"), showlegend: false, hovermode: "closest",
+      width: width + MARGIN.l + MARGIN.r, height: height + MARGIN.t + MARGIN.b, margin: MARGIN, paper_bgcolor: ink("paper"), plot_bgcolor: ink("paper"), showlegend: false, hovermode: "closest",
       font: { color: ink("ink"), family: "system-ui, sans-serif", size: 13 }, dragmode: coarse ? false : "zoom",
       hoverlabel: { bgcolor: ink("paper"), bordercolor: ink("soft"), font: { color: ink("ink"), size: 12 }, align: "left" }, ...layout,
     };
@@ -241,14 +236,16 @@
     section.points = points;
     table(section, points);
   }
+  const slim = () => media("(max-width: 40rem)").matches;
+  const title = (metric) => ({ text: valued(metric) + (slim() ? "" : `, ${metric.better} is better`), standoff: 10 });
   function tell(section, lines) {
-    $(".point", section).replaceChildren(make("dl", {}, ...lines.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])));
+    $(".told", section).replaceChildren(make("dl", {}, ...lines.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])));
   }
   // in the plot itself a narrow screen has room for little; all stands below it
-  const hover = (lines) => lines.slice(0, media("(max-width: 40rem)").matches ? 4 : 99)
+  const hover = (lines) => lines.slice(0, slim() ? 4 : 99)
     .map(([name, value]) => `<b>${inert(name)}</b> ${inert(value).replace(/(.{70}[^ ]*) /g, "$1<br>")}`).join("<br>");
   function table(section, points) {
-    const made = $(".points table", section);
+    const made = $(".listed table", section);
     const names = distinct(points.flatMap((lines) => lines.map(([name]) => name)));
     made.caption.textContent = `${points.length} points; a row shows its whole provenance above`;
     made.tHead.replaceChildren(make("tr", {}, ...names.map((name) => Object.assign(make("th", {}, name), { scope: "col" }))));
@@ -263,7 +260,6 @@
     const range = row.low !== null && row.high > row.low ? ` (${show(row.low, metric.unit)} to ${show(row.high, metric.unit)})` : "";
     return row.value === null ? FAILURES[row.status] ?? row.status : show(row.value, metric.unit) + range + (row.status === "in cache" ? " · in cache" : "");
   };
-  const setting = (row) => [row.phase, `length ${showLength(row.seq_len)}`, `batch ${row.batch}`, row.how, row.mode].join(" · ");
   const bars = (rows) => ({
     type: "data", symmetric: false, thickness: 1.2, width: 3,
     array: rows.map((row) => Math.max(0, row.high - row.value)), arrayminus: rows.map((row) => Math.max(0, row.value - row.low)),
@@ -274,10 +270,15 @@
     const at = (ax, value, span) => ((ax.type === "log" ? Math.log10(value) : value) - ax.range[0]) / (ax.range[1] - ax.range[0]) * span;
     const dots = points.map((point) => ({ px: at(x, point.x, width), py: height - at(y, point.y, height) }));
     const taken = dots.map(({ px, py }) => [px - 7, py - 7, px + 7, py + 7]);
+    for (const { x: px, y: py, cost, quality } of points.filter((point) => point.cost)) {
+      const [left, right] = [cost.low, cost.high].map((value) => at(x, value, width)), level = height - at(y, py, height);
+      const [top, foot] = [quality.low, quality.high].map((value) => height - at(y, value, height)), upright = at(x, px, width);
+      taken.push([left, level - 2, right, level + 2], [upright - 2, Math.min(top, foot), upright + 2, Math.max(top, foot)]);
+    }
     const hit = ([a, b, c, d]) => a < 0 || c > width || b < 0 || d > height || taken.some(([e, f, g, h]) => a < g && c > e && b < h && d > f);
     return points.flatMap((point, i) => {
       const half = point.arch.length * 3.9 + 2, { px, py } = dots[i];
-      const shifts = [[0, -17], [0, 17], [half + 10, 0], [-half - 10, 0], [half + 5, -14], [-half - 5, -14], [half + 5, 14], [-half - 5, 14], [0, -30], [0, 30]];
+      const shifts = !point.cost ? [0, -8, 8, -15, 15].map((dy) => [half + 8, dy]) : [[0, -17], [0, 17], [half + 10, 0], [-half - 10, 0], [half + 5, -14], [-half - 5, -14], [half + 5, 14], [-half - 5, 14], [0, -30], [0, 30]];
       const box = ([dx, dy]) => [px + dx - half, py + dy - 8, px + dx + half, py + dy + 8];
       const free = shifts.find((shift) => !hit(box(shift)));
       if (!free || half > 90) return [];
@@ -296,7 +297,7 @@
     const [costs, qualities] = [rows.filter((row) => !isQuality(row)), rows.filter(isQuality)];
     const [learned, spent] = refill(section, (box) => {
       let own = narrow(box, qualities.some((row) => row.value !== null) ? rows : costs, WHERE);
-      const good = narrow(box, own.filter(isQuality), [key("metric", "Quality (up)", { key: "y", text: metricName }), { key: "q", name: "Trained for", of: trained }]);
+      const good = narrow(box, own.filter(isQuality), [key("metric", "Quality (up)", { key: "y", text: metricName }), { key: "q", name: "Trained for", of: (row) => row.at }]);
       const known = new Set(good.filter((row) => row.value !== null).map((row) => row.arch));
       own = own.filter((row) => !isQuality(row) && known.has(row.arch));
       const dear = narrow(box, own, [key("metric", "Cost (across)", { key: "x", text: metricName }), key("phase", "Phase"), key("seq_len", "Length", { text: (value) => showLength(+value) }), key("batch", "Batch"), key("mode", "Mode"), key("how", "Run with")]);
@@ -313,7 +314,7 @@
     const note = $(".note", section);
     if (!points.length) {
       note.textContent = "No architecture here has both a quality and a cost.";
-      Plotly.purge($(".plot", section));
+      Plotly.purge($(".canvas", section));
       return;
     }
     const [x, y] = [data.metrics[points[0].cost.metric], data.metrics[points[0].quality.metric]];
@@ -344,11 +345,11 @@
     const foot = [path.at(sign(x) > 0 ? 0 : -1)[0], worst];
     const line = sign(x) > 0 ? [foot, ...path] : [...path, foot];
     traces.push({ x: line.map(([place]) => place), y: line.map(([, place]) => place), mode: "lines", hoverinfo: "skip", line: { shape, dash: "dash", width: 1.6, color: ink("ink") } });
-    const faint = (point) => (names.includes(state.only) && point.arch !== state.only ? 0.08 : point.ahead ? 1 : 0.45);
+    const faint = (point) => (names.includes(state.only) && point.arch !== state.only ? HIDDEN : point.ahead ? 1 : dark() ? 0.6 : 0.45);
     const told = (point) => [
       ["architecture", point.arch], ["machine", `${point.cost.label}, size ${point.cost.size}`],
       [y.label.toLowerCase(), reach(point.quality, y)], [valued(x).toLowerCase(), reach(point.cost, x)],
-      ["on the frontier", point.ahead ? "yes" : "no: beaten in both"], ["cost at", setting(point.cost)], ["trained for", trained(point.quality)],
+      ["on the frontier", point.ahead ? "yes" : "no: beaten in both"], ["cost at", point.cost.at], ["trained for", point.quality.at],
       ["learning rate", point.quality.lr + (point.quality.lr_at_edge ? " (edge)" : "")], ["seeds", `${point.quality.source.seeds} (quality), ${point.cost.source.seeds} (cost)`],
       ["quality from", point.quality.source.Record], ["cost from", point.cost.source.Record],
       ["commit", distinct([point.quality.source.commit, point.cost.source.commit]).join(", ")], ["versions", distinct([point.quality.source.versions, point.cost.source.versions]).join(", ")],
@@ -363,15 +364,13 @@
         customdata: lines.map(hover), hovertemplate: "%{customdata}<extra></extra>",
       });
     }
-    const visible = points.filter((point) => faint(point) > 0.1).sort((one, other) => other.ahead - one.ahead || sign(y) * (one.y - other.y));
-    const plot = $(".plot", section), height = Math.round(Math.min(560, Math.max(400, plot.clientWidth * 0.55)));
-    const labels = labelled(visible, ax, ay, (paper ? 680 : plot.clientWidth) - MARGIN.l - MARGIN.r, height - MARGIN.t - MARGIN.b);
+    const visible = points.filter((point) => faint(point) > HIDDEN).sort((one, other) => other.ahead - one.ahead || sign(y) * (one.y - other.y));
+    const labels = labelled(visible, ax, ay, ...size(section));
     labels.push({ xref: "paper", yref: "paper", x: sign(x) > 0 ? 0.01 : 0.99, y: 0.99, xanchor: sign(x) > 0 ? "left" : "right", yanchor: "top", showarrow: false, text: sign(x) > 0 ? "<i>↖ better</i>" : "<i>better ↗</i>", font: { color: css("good") } });
-    const title = (metric) => ({ text: `${valued(metric)}, ${metric.better} is better`, standoff: 10 });
     render(section, traces, { annotations: labels, xaxis: { ...ax, title: title(x) }, yaxis: { ...ay, title: title(y) } }, points.map(told));
     const failed = distinct(rows.filter((row) => row.label === cost.label && row.size === cost.size).map((row) => row.arch)).filter((arch) => !names.includes(arch));
     const why = (arch) => { const row = spent.find((one) => one.arch === arch && one.value === null); return `${arch} (${row ? FAILURES[row.status] ?? row.status : "not measured here"})`; };
-    note.textContent = `Cost: ${setting(cost)}. Quality: ${trained(held)}. ${band ? "Tinted: where the frontier lies in 95 % of cases if seeds and steps are redrawn. " : ""}${lone && failed.length ? `Not drawn: ${failed.map(why).join(", ")}.` : ""}`;
+    note.textContent = `Cost: ${cost.at}. Quality: ${held.at}. ${band ? "Tinted: where the frontier lies in 95 % of cases if seeds and steps are redrawn. " : ""}${lone && failed.length ? `Not drawn: ${failed.map(why).join(", ")}.` : ""}`;
   }
 
   // at each length one batch: measured for most architectures, then lengths, then the largest
@@ -385,7 +384,7 @@
 
   function drawLength(section) {
     const costly = rows.filter((row) => ["train", "prefill", "decode"].includes(row.phase) && row.metric !== "parameters" && row.status !== "unknown");
-    const named = (value) => { const [metric, phase] = value.split("|"); return `${data.metrics[metric].label}, ${phase}`; };
+    const named = (value) => { const [metric, phase] = value.split("|"); return `${metricName(metric)}, ${phase}`; };
     const shown = refill(section, (box) => {
       const own = narrow(box, costly, [
         { key: "lm", name: "Cost", of: (row) => `${row.metric}|${row.phase}`, text: named },
@@ -400,24 +399,25 @@
     legend(section, names);
     if (!reached.length) {
       $(".note", section).textContent = "Nothing finished here.";
-      Plotly.purge($(".plot", section));
+      Plotly.purge($(".canvas", section));
       return;
     }
     const metric = data.metrics[reached[0].metric], whole = metric.unit === "fraction" ? [1] : [];
     const log = state.llogy !== "0" && reached.every((row) => row.low > 0), lengths = distinct(shown.map((row) => row.seq_len)).sort((one, other) => one - other);
     const ay = axis([...whole, ...reached.flatMap((row) => [row.low, row.high])], metric, log, false, 0.08);
     const ax = { ...axis(lengths, { unit: "tokens" }, state.llogx !== "0", false, 0.05), tickvals: lengths, ticktext: lengths.map(showLength) };
+    if (!slim()) ax.range[1] += (ax.range[1] - ax.range[0]) * 0.05; // names stand at the ends
     const told = (row) => [
       ["architecture", row.arch], ["length", showLength(row.seq_len)], [valued(metric).toLowerCase(), reach(row, metric)], ["machine", `${row.label}, size ${row.size}`],
-      ["at", setting(row)], ["seeds", row.source.seeds], ["from", row.source.Record], ["commit", row.source.commit], ["versions", row.source.versions],
+      ["at", row.at], ["seeds", row.source.seeds], ["from", row.source.Record], ["commit", row.source.commit], ["versions", row.source.versions],
       ...["kernels", "why"].filter((name) => row.source[name]).map((name) => [name, row.source[name]]), ["measured", row.source.measured],
     ];
-    const traces = [], annotations = [];
+    const traces = [];
     if (whole.length) traces.push({ x: [lengths[0], lengths.at(-1)], y: [1, 1], mode: "lines", hoverinfo: "skip", line: { dash: "dot", width: 1.5, color: ink("soft") } });
     for (const arch of names) {
       const own = shown.filter((row) => row.arch === arch).sort((one, other) => one.seq_len - other.seq_len);
       const done = own.filter((row) => row.value !== null), wall = own.find((row) => row.value === null && FAILURES[row.status]);
-      const look = data.archs[arch], opacity = names.includes(state.only) && state.only !== arch ? 0.08 : 1, lines = done.map(told);
+      const look = data.archs[arch], opacity = names.includes(state.only) && state.only !== arch ? HIDDEN : 1, lines = done.map(told);
       traces.push({
         x: done.map((row) => row.seq_len), y: done.map((row) => row.value), mode: "lines+markers", opacity, told: lines, customdata: lines.map(hover),
         hovertemplate: "%{customdata}<extra></extra>", error_y: bars(done), line: { color: colour(arch), dash: look.dash, width: 2 },
@@ -427,8 +427,11 @@
       if (!before) continue;
       traces.push({ x: [before.seq_len, wall.seq_len], y: [before.value, before.value], mode: "lines+markers+text", opacity, text: ["", FAILURES[wall.status]], textposition: "top center", told: [told(before), told(wall)], customdata: [told(before), told(wall)].map(hover), hovertemplate: "%{customdata}<extra></extra>", line: { color: colour(arch), dash: "dot", width: 1.5 }, marker: { symbol: "x-thin", size: [0, 11], line: { color: colour(arch), width: 3 } } });
     }
+    const ends = names.filter((arch) => !names.includes(state.only) || arch === state.only).flatMap((arch) => reached.filter((row) => row.arch === arch)
+      .sort((one, other) => other.seq_len - one.seq_len).slice(0, 1).map((row) => ({ arch, x: row.seq_len, y: row.value })));
+    const annotations = slim() ? [] : labelled(ends, ax, ay, ...size(section));
     const context = reached[0].phase === "decode" ? "Context length" : "Sequence length";
-    render(section, traces, { annotations, xaxis: { ...ax, title: { text: `${context} (tokens)`, standoff: 10 } }, yaxis: { ...ay, title: { text: `${valued(metric)}, ${metric.better} is better`, standoff: 10 } } }, shown.map(told));
+    render(section, traces, { annotations, xaxis: { ...ax, title: { text: `${context} (tokens)`, standoff: 10 } }, yaxis: { ...ay, title: title(metric) } }, shown.map(told));
     const batches = distinct(reached.map((row) => row.batch)), steps = distinct(reached.map((row) => row.batch * row.seq_len));
     const per = batches.length === 1 ? `batch ${batches[0]}` : steps.length === 1 ? `${steps[0].toLocaleString("en")} tokens a step` : `batch ${Math.min(...batches)} to ${Math.max(...batches)}, by length`;
     const stopped = shown.filter((row) => row.value === null && FAILURES[row.status]).map((row) => `${row.arch} at ${showLength(row.seq_len)} (${FAILURES[row.status]})`);
@@ -437,7 +440,7 @@
 
   for (const section of $$(".explorer")) {
     const name = section.id;
-    $("[data-save=svg]", section).addEventListener("click", () => Plotly.downloadImage($(".plot", section), { format: "svg", filename: name, width: 1000, height: 600 }));
+    $("[data-save=svg]", section).addEventListener("click", () => Plotly.downloadImage($(".canvas", section), { format: "svg", filename: name, width: 1000, height: 600 }));
     $("[data-save=json]", section).addEventListener("click", () => save(`${name}.json`, JSON.stringify(section.points.map(Object.fromEntries), null, 1)));
     $("[data-save=csv]", section).addEventListener("click", () => save(`${name}.csv`, csv([section.points[0].map(([label]) => label), ...section.points.map((lines) => lines.map(([, value]) => value))])));
   }
