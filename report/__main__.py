@@ -83,7 +83,7 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
     try:
         paths = write(loaded.records, parts, found, pairs, out)
         page = out / "index.html"
-        page.write_text(render(parts, found, pairs, loaded.unreadable))
+        page.write_text(render(parts, found, pairs, loaded.unreadable, out))
     except OSError as error:
         _complain(f"cannot write the report to {given.out}: {error}")
         return 1

@@ -1,16 +1,44 @@
-"""One page that a person opens: figures, how to read them, tables, where it all came from."""
+"""One page that a person opens, whole in one file: plots to explore, verdicts, tables, sources.
 
+It asks no other file and no network for anything: plotly and the plots' data are packed into it,
+and a policy in its head lets the browser run these two scripts and no others.
+"""
+
+import re
+from base64 import b64encode
 from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from report import claims, peers
+from report.answer import answer
 from report.build import Section
 from report.claims import Finding
+from report.explorer import cut, first, packed, payload
+from report.plots.drawing import Drawing
+from report.plots.style import styles
 
 HERE = Path(__file__).parent
+LONGEST = 3000  # characters of a sentence
+DATA_BYTES = 2_000_000  # at most, packed
+SECTIONS_BYTES = 1_900_000  # of all machines' figures and tables; with plotly's 1.9 MB under 6 MB
+# what a figure on white paper turns into on dark
+DARK = {
+    **{"#ffffff": "#14171c", "#1f2937": "#e5e7eb", "#6b7280": "#9aa3b2", "#000000": "#f3f4f6"},
+    **{"#e5e7eb": "#30363f", "#9ca3af": "#565f6c", "#047857": "#5fd3a6"},
+}
+
+
+def _shown(value: object) -> object:
+    """What stands in for a value in the page: a text that is not ours is cut."""
+    return cut(value, LONGEST) if type(value) is str else value
 
 
 def template(name: str) -> jinja2.Template:
@@ -19,10 +47,67 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["cut"] = cut
     return environment.get_template(name)
+
+
+def _hash(script: str) -> str:
+    """A script as a Content-Security-Policy names it."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+@cache
+def _plotly() -> tuple[str, str]:
+    """Packed, and its hash."""
+    script = get_plotlyjs()
+    return packed(script), _hash(script)
+
+
+def _image(drawing: Drawing, folder: Path) -> Markup:
+    """The figure as a data URI, in which dark paper has colours of its own."""
+    svg = (folder / f"{drawing.stem}.svg").read_text()
+    rules = "".join(
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for kind in ("fill", "stroke")
+    )
+    style = f"<style>@media screen and (prefers-color-scheme:dark){{{rules}}}</style>"
+    themed = re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1)
+    # in double quotes an URI may hold all but these
+    return Markup("data:image/svg+xml," + quote(themed, safe=" /:=,;()'!*?@+$-_.~[]{}"))
+
+
+def _sections(parts: Sequence[Section], folder: Path) -> tuple[list[Markup], list[str]]:
+    """Each machine and size in full while there is room, then without figures, then only named."""
+    room, whole, left_out = SECTIONS_BYTES, [], []
+    page = template("section.html.j2")
+    for i, part in enumerate(parts, 1):
+        for drawings in (part.drawings, []):
+            images = {drawing.stem: _image(drawing, folder) for drawing in drawings}
+            html = page.render(section=part, number=i, images=images)
+            if len(html) <= room:
+                room -= len(html)
+                whole.append(Markup(html))
+                break
+        else:
+            left_out.append(part.title)
+    return whole, left_out
+
+
+def _files(
+    parts: Sequence[Section], found: Sequence[Finding], ratios: pd.DataFrame
+) -> dict[str, str]:
+    """The files beside the page that it can give away itself, by name."""
+    files = {"claims.csv": claims.table(found).to_csv(index=False)}
+    files["claims.md"] = claims.markdown(found)
+    if len(ratios):
+        files["peers.csv"] = ratios.to_csv(index=False)
+    drawn = [drawing for part in parts for drawing in part.drawings]
+    return files | {f"{one.stem}.csv": one.data.to_csv(index=False) for one in drawn}
 
 
 def render(
@@ -30,9 +115,29 @@ def render(
     found: Sequence[Finding],
     ratios: pd.DataFrame,
     unreadable: Sequence[str],
+    folder: Path,
 ) -> str:
+    """The page; `folder` holds the figures as build.write left them."""
+    script = (HERE / "page.js").read_text()
+    plotly, plotly_hash = _plotly()
+    looks = styles(record.case.arch for part in parts for record in part.evidence.records)
+    data, lacking = payload(parts, looks, _files(parts, found, ratios), DATA_BYTES)
+    sections, left_out = _sections(parts, folder)
+    opening = first(parts) if parts else None
     return template("page.html.j2").render(
-        sections=parts,
+        scripts=f"{_hash(script)} {plotly_hash}",
+        script=Markup(script),
+        plotly=Markup(plotly),
+        data=Markup(data),
+        lacking=lacking,
+        answers=[
+            (part.title, told)
+            for part in sorted(parts, key=lambda part: part is not opening)
+            if (told := answer(part.found))
+        ],
+        sections=sections,
+        titles=[part.title for part in parts],
+        left_out=left_out,
         claims=found,
         claims_title=claims.TITLE,
         claims_introduction=claims.INTRODUCTION,

@@ -1,4 +1,4 @@
-"""How much a learning rate matters: validation loss at each one tried, the best in bold."""
+"""How much a learning rate matters: validation loss at each one tried, the best with a *."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ def _row(runs: dict[float, Record], lrs: list[float], setting: Setting) -> list[
     known = {lr: nats for lr, nats in losses.items() if nats is not None}
     best = min(known, key=lambda lr: known[lr]) if known else None
     return [
-        f"**{_shown(known[lr], setting)}**"
+        f"{_shown(known[lr], setting)} *"
         if lr == best
         else _shown(known[lr], setting)
         if lr in known

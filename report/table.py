@@ -31,7 +31,7 @@ COLUMNS = [
 ]
 
 
-def _phase(case: Case) -> str:
+def phase_of(case: Case) -> str:
     """Of a limit, also of which phase's steps, and in what memory."""
     within = f" in {show(case.memory_bytes, 'bytes')}" if case.memory_bytes else ""
     return f"{case.phase} of {case.steps_of}{within}" if case.steps_of else case.phase
@@ -39,7 +39,7 @@ def _phase(case: Case) -> str:
 
 def _but_seed(record: Record) -> tuple[Any, ...]:
     case = record.case
-    setting = replace(setting_of(case), phase=_phase(case))
+    setting = replace(setting_of(case), phase=phase_of(case))
     return record.label, case.size, case.arch, *astuple(setting), case.grows or ""
 
 

@@ -1,5 +1,8 @@
 """What the report says is what the Records hold: arithmetic, choice, frontier, files and page."""
 
+import base64
+import hashlib
+import html
 import json
 import math
 import random
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from plotly.offline import get_plotlyjs
 
 from report import losses, metrics
 from report.__main__ import main
@@ -309,8 +313,16 @@ def test_the_page_names_everyone_and_asks_nobody(built):
         assert f'<th scope="row">{arch}</th>' in page
     assert "Imaginary 3000" in page and "f" * 64 in page and "OOM" in page
     sources = re.findall(r'(?:src|href)="([^"#]+)"', page)
-    assert sources and all((out / source).is_file() for source in sources)
-    assert "<script" not in page and "@import" not in page and "url(" not in page
+    assert sources and all(source.startswith("data:") for source in sources)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
+    policy = html.unescape(policy)
+    assert "default-src 'none'" in policy and "unsafe-eval" not in policy and "http" not in policy
+    hashed = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in (re.findall(r"<script>(.*?)</script>", page, re.S)[0], get_plotlyjs())
+    ]
+    assert re.findall(r"'sha256-([^']+)'", policy) == hashed
+    assert "@import" not in page and "url(" not in page.partition("<script")[0]
 
 
 def test_the_same_records_draw_the_same_bytes(tmp_path):

@@ -7,7 +7,7 @@ from report.sensitivity import curves
 from tests.report_records import quality
 
 
-def test_the_best_on_validation_is_bold_and_a_failure_says_so():
+def test_the_best_on_validation_is_marked_and_a_failure_says_so():
     tried = [
         quality("gru", valid=5.0, lr=0.001),
         quality("gru", valid=4.0, test=9.0, lr=0.002),
@@ -18,7 +18,7 @@ def test_the_best_on_validation_is_bold_and_a_failure_says_so():
     ]
     ((title, table),) = curves(tried)
     assert title.startswith("sotu: validation perplexity")
-    assert table.to_numpy().tolist() == [["gru", "5.00", "**4.00**", "4.50", "diverged"]]
+    assert table.to_numpy().tolist() == [["gru", "5.00", "4.00 *", "4.50", "diverged"]]
     assert list(table.columns) == ["architecture", "0.001", "0.002", "0.004", "0.016"]
 
 
