@@ -79,16 +79,16 @@ def _key(record: Record) -> tuple[Any, ...]:
 
 def _source(records: Sequence[Record]) -> dict[str, str]:
     versions = {f"{name} {version}" for r in records for name, version in r.versions.items()}
-    reasons = [record.reason for record in records if record.reason]
-    return {
+    told = {
         "Record": _several(f"{record.label}/{record.case}.json" for record in records),
         "seeds": _several(record.case.seed for record in records),
+        "why": _several(record.reason for record in records if record.reason),
         "commit": _several(record.commit or "unknown" for record in records),
         "versions": _several(versions),
-        "measured": _several(record.measured_at[:10] for record in records),
         "kernels": _several(f"{op}: {name}" for r in records for op, name in r.kernels.items()),
-        **({"why": _several(reasons)} if reasons else {}),
+        "measured": _several(record.measured_at[:10] for record in records),
     }
+    return {name: text for name, text in told.items() if text}
 
 
 def _sources(parts: Sequence[Section]) -> dict[tuple[Any, ...], dict[str, str]]:

@@ -1,29 +1,17 @@
 "use strict";
+// The two plots to explore, and their controls; tables.js stands before it.
 (async () => {
   const MODES = ["eager", "compile", "graph"]; // the later, the nearer to how a model is served
   const FAILURES = { oom: "OOM", timeout: "timeout", diverged: "diverged", error: "error" };
   const HIDDEN = 0.12; // how opaque what is not asked for stays
   const USUAL = "usual at each length";
-  const $ = (selector, root = document) => root.querySelector(selector);
-  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
   const media = (query) => matchMedia(query);
-  const make = (tag, given = {}, ...children) => {
-    const made = Object.assign(document.createElement(tag), given);
-    made.append(...children);
-    return made;
-  };
   const distinct = (values) => [...new Set(values)];
   const groups = (rows, of) => rows.reduce((all, row) => all.set(of(row), [...(all.get(of(row)) ?? []), row]), new Map());
 
   async function unpack(id) {
     const bytes = Uint8Array.from(atob($(`#${id}`).textContent), (letter) => letter.charCodeAt(0));
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  }
-
-  function save(name, text, kind = "text/plain") {
-    const url = URL.createObjectURL(new Blob([text], { type: kind }));
-    make("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
   // numbers as people read them, as report/units.py writes them
@@ -50,43 +38,6 @@
   };
   const valued = (metric) => metric.label + (metric.unit === "tokens/s" ? " (tokens/s)" : "");
 
-  // tables: every head a button that sorts; 12.3k, 4 MiB and 8.4 ms by what they mean, words last
-  const PREFIX = { k: 1e3, M: 1e6, G: 1e9, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, ms: 1e-3, "µs": 1e-6, mJ: 1e-3, "µJ": 1e-6 };
-  const measure = (text) => {
-    const found = /^[≥≤]?\s*([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)\s*([A-Za-zµ]+)?/.exec(text.trim());
-    return found ? +found[1].replaceAll(",", "").replace("−", "-") * (PREFIX[found[2]] ?? 1) : null;
-  };
-  function sort(head) {
-    const rising = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const body = head.closest("table").tBodies[0];
-    const keyed = [...body.rows].map((row) => ({ row, text: row.cells[head.cellIndex].textContent }));
-    const named = head.cellIndex === 0;
-    const last = ({ text }) => (named ? 0 : +(measure(text) === null));
-    const order = (one, other) => (named ? one.text.localeCompare(other.text) : measure(one.text) - measure(other.text));
-    keyed.sort((one, other) => last(one) - last(other) || (last(one) ? 0 : rising ? order(one, other) : order(other, one)));
-    body.append(...keyed.map(({ row }) => row));
-  }
-  const csv = (lines) => lines.map((line) => line.map((cell) => (/[",\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "")).join(",")).join("\n") + "\n";
-  function sortable(table) {
-    for (const head of $$("thead th", table)) {
-      const button = make("button", { type: "button", className: "sort" }, ...head.childNodes);
-      button.addEventListener("click", () => sort(head));
-      head.append(button);
-    }
-  }
-  for (const table of $$("table")) {
-    if (!table.tHead.rows.length) continue; // the points of a plot have their own
-    sortable(table);
-    const button = make("button", { type: "button", className: "small" }, "CSV");
-    button.addEventListener("click", () => save("table.csv", csv([...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim())))));
-    table.parentNode.after(button);
-  }
-  for (const button of $$("[data-image]")) {
-    const svg = () => decodeURIComponent($("img", button.closest("figure")).src.split(/,(.*)/s)[1]);
-    button.addEventListener("click", () => save(button.dataset.image, svg(), "image/svg+xml"));
-  }
   const printing = () => $$("main section > details, details.answer").forEach((each) => (each.open = true));
 
   const data = JSON.parse(await unpack("data"));
@@ -260,6 +211,8 @@
     const range = row.low !== null && row.high > row.low ? ` (${show(row.low, metric.unit)} to ${show(row.high, metric.unit)})` : "";
     return row.value === null ? FAILURES[row.status] ?? row.status : show(row.value, metric.unit) + range + (row.status === "in cache" ? " · in cache" : "");
   };
+  const merged = (one, other) => distinct([...Object.keys(one), ...Object.keys(other)])
+    .map((name) => [name, distinct([one[name], other[name]].filter(Boolean)).join(" · ")]);
   const bars = (rows) => ({
     type: "data", symmetric: false, thickness: 1.2, width: 3,
     array: rows.map((row) => Math.max(0, row.high - row.value)), arrayminus: rows.map((row) => Math.max(0, row.value - row.low)),
@@ -350,10 +303,7 @@
       ["architecture", point.arch], ["machine", `${point.cost.label}, size ${point.cost.size}`],
       [y.label.toLowerCase(), reach(point.quality, y)], [valued(x).toLowerCase(), reach(point.cost, x)],
       ["on the frontier", point.ahead ? "yes" : "no: beaten in both"], ["cost at", point.cost.at], ["trained for", point.quality.at],
-      ["learning rate", point.quality.lr + (point.quality.lr_at_edge ? " (edge)" : "")], ["seeds", `${point.quality.source.seeds} (quality), ${point.cost.source.seeds} (cost)`],
-      ["quality from", point.quality.source.Record], ["cost from", point.cost.source.Record],
-      ["commit", distinct([point.quality.source.commit, point.cost.source.commit]).join(", ")], ["versions", distinct([point.quality.source.versions, point.cost.source.versions]).join(", ")],
-      ...(point.cost.source.kernels ? [["kernels", point.cost.source.kernels]] : []), ["measured", point.cost.source.measured],
+      ["learning rate", point.quality.lr + (point.quality.lr_at_edge ? " (edge)" : "")], ...merged(point.quality.source, point.cost.source),
     ];
     for (const [, own] of groups(points, (point) => JSON.stringify([point.arch, point.ahead]))) {
       const lines = own.map(told), look = data.archs[own[0].arch];
@@ -409,8 +359,7 @@
     if (!slim()) ax.range[1] += (ax.range[1] - ax.range[0]) * 0.05; // names stand at the ends
     const told = (row) => [
       ["architecture", row.arch], ["length", showLength(row.seq_len)], [valued(metric).toLowerCase(), reach(row, metric)], ["machine", `${row.label}, size ${row.size}`],
-      ["at", row.at], ["seeds", row.source.seeds], ["from", row.source.Record], ["commit", row.source.commit], ["versions", row.source.versions],
-      ...["kernels", "why"].filter((name) => row.source[name]).map((name) => [name, row.source[name]]), ["measured", row.source.measured],
+      ["at", row.at], ...Object.entries(row.source),
     ];
     const traces = [];
     if (whole.length) traces.push({ x: [lengths[0], lengths.at(-1)], y: [1, 1], mode: "lines", hoverinfo: "skip", line: { dash: "dot", width: 1.5, color: ink("soft") } });

@@ -1,7 +1,7 @@
 """One page that a person opens, whole in one file: plots to explore, verdicts, tables, sources.
 
 It asks no other file and no network for anything: plotly and the plots' data are packed into it,
-and a policy in its head lets the browser run these two scripts and no others.
+and a policy in its head lets the browser run these scripts and no others.
 """
 
 import re
@@ -118,15 +118,15 @@ def render(
     folder: Path,
 ) -> str:
     """The page; `folder` holds the figures as build.write left them."""
-    script = (HERE / "page.js").read_text()
+    scripts = [(HERE / name).read_text() for name in ("tables.js", "page.js")]
     plotly, plotly_hash = _plotly()
     looks = styles(record.case.arch for part in parts for record in part.evidence.records)
     data, lacking = payload(parts, looks, _files(parts, found, ratios), DATA_BYTES)
     sections, left_out = _sections(parts, folder)
     opening = first(parts) if parts else None
     return template("page.html.j2").render(
-        scripts=f"{_hash(script)} {plotly_hash}",
-        script=Markup(script),
+        allowed=" ".join([*map(_hash, scripts), plotly_hash]),
+        scripts=[Markup(script) for script in scripts],
         plotly=Markup(plotly),
         data=Markup(data),
         lacking=lacking,

@@ -348,7 +348,7 @@ def test_hostile_records_are_shown_and_do_nothing(tmp_path, browser):
     for trace in page.locator("#frontier .names button").all():
         trace.click()
     assert page.evaluate("window.owned") is None
-    assert page.locator("script").count() == 4 and page.locator("img[src=x]").count() == 0
+    assert page.locator("script").count() == 5 and page.locator("img[src=x]").count() == 0
     assert page.locator("a[href^=javascript]").count() == 0
     page.close()
     assert_quiet(watched)
