@@ -15,7 +15,7 @@ from report.page import render
 from report.peer_profile import profile
 from report.peers import ratios, text
 from report.summary import markdown
-from report.terminal import peers_table, table
+from report.terminal import peers_table, table, words
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -93,7 +93,7 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
         if part.disturbances:
             count = len(part.disturbances)
             _complain(f"{part.title}: the machine was not itself ({count}: see the page)")
-        Console().print(table(part))
+        Console().print(table(part), *words(part), "", sep="\n")
     if len(pairs):
         Console().print(peers_table(pairs))
     for path in [*paths, page]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from report import claims, domains, health, peers
+from report import claims, crossovers, domains, health, peers
 from report.attainment import attained, frontier_table, reference
 from report.choice import best_learning_rates
 from report.claims import Evidence, Finding
@@ -19,6 +19,7 @@ from report.plots.style import Style, styles
 from report.provenance import failures, parameter_match, provenance
 from report.ranking import ranking
 from report.roofline import contradictions
+from report.sentences import sentences
 from report.summary import by_length, markdown, of_tasks, summary
 from report.table import tidy
 from results import Record
@@ -44,6 +45,9 @@ class Section:
     summary: pd.DataFrame
     frontier: pd.DataFrame
     quality: pd.DataFrame
+    words: list[str]  # who leads where, what fits, what crosses
+    crossings: pd.DataFrame  # of each family's best, in words
+    crossovers: pd.DataFrame  # of every pair, in numbers
     of_tasks: list[tuple[str, pd.DataFrame]]
     by_length: list[tuple[str, pd.DataFrame]]
     match: str | None
@@ -88,9 +92,10 @@ def _section(evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: 
     who = f"{label}, size {case.size}"
     found = [one.comparison for one in frontiers]
     trained = trained_setting(rows)
+    crossed = crossovers.crossovers(evidence)
     figures = {
         "frontier": frontier.draw(frontiers, looks, f"frontier{suffix}", who),
-        "length": length.draw(rows, looks, f"length{suffix}", who),
+        "length": length.draw(rows, looks, f"length{suffix}", who, crossed.told),
         "context": context.draw(evidence.chosen, trained, looks, f"context{suffix}", who),
         "domains": plot_domains.draw(evidence.chosen, trained, looks, f"domains{suffix}", who),
         "tasks": tasks.draw(evidence.chosen, looks, f"tasks{suffix}", who),
@@ -110,6 +115,9 @@ def _section(evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: 
         summary=summary(rows, found),
         frontier=frontier_table(frontiers),
         quality=ranking(evidence.chosen, trained),
+        words=sentences(rows, crossed),
+        crossings=crossovers.told_table(crossed),
+        crossovers=crossovers.table(crossed),
         of_tasks=[*of_tasks(rows), *_by_domain(figures["domains"])],
         by_length=by_length(rows),
         match=parameter_match(records),
@@ -139,7 +147,13 @@ def sections(records: Sequence[Record]) -> Iterator[Section]:
 def _tables(section: Section) -> str:
     wrong = [f"- {sentence}\n" for sentence in section.contradictions]
     parts = [f"## {section.title}\n", *wrong, markdown(section.summary)]
-    sure = ("The frontier", section.frontier), ("Quality", section.quality)
+    if section.words:
+        parts += ["### In words\n", "".join(f"- {sentence}\n" for sentence in section.words)]
+    sure = (
+        ("The frontier", section.frontier),
+        ("Quality", section.quality),
+        (crossovers.TITLE, section.crossings),
+    )
     for title, table in (*sure, *section.of_tasks):
         parts += [f"### {title}\n", markdown(table)] * (len(table) > 0)
     for title, table in section.by_length:
@@ -174,6 +188,9 @@ def write(
     tidy(records).to_csv(out / "table.csv", index=False)
     (out / "claims.md").write_text(claims.markdown(found))
     claims.table(found).to_csv(out / "claims.csv", index=False)
+    crossed = [part.crossovers.assign(of=part.title) for part in parts]
+    if any(map(len, crossed)):
+        pd.concat(crossed).to_csv(out / "crossovers.csv", index=False)
     if len(ratios):
         ratios.to_csv(out / "peers.csv", index=False)
     return [*paths, out / "claims.md", out / "table.md", out / "table.csv"]

@@ -47,6 +47,7 @@ from results import Record
 SEED = 0  # of the redrawing, so that the same Records say the same twice
 FAMILIES: tuple[Family, ...] = ("attention", "both", "scan", "nonlinear")
 NOTHING = "–"
+TITLE = "Crossings with length, of each family's best"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +191,8 @@ def contest(cost: Cost, pair: tuple[str, str], ours: Curve, theirs: Curve) -> Co
 
 def _valid(evidence: Evidence) -> dict[str, float]:
     """Each architecture's validation loss in the setting that all are compared in."""
-    setting, losses = trained_setting(evidence.rows), {}
+    setting = trained_setting(evidence.rows)
+    losses: dict[str, list[float]] = {}
     for record in (pick.record for pick in evidence.chosen):
         if setting == setting_of(record.case) and (nats := valid_nats(record)) is not None:
             losses.setdefault(record.case.arch, []).append(nats)

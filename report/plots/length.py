@@ -1,10 +1,14 @@
 """What each architecture costs as the sequence grows, and where it stops fitting."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from report.choice import one_batch_per_length, unusual
 from report.compare import FAILURES
+from report.crossovers import Contest, Crossing
 from report.metrics import METRICS, Metric
 from report.plots.drawing import Drawing
 from report.plots.lines import arrange, head, legend, lines
@@ -27,6 +31,9 @@ CAPTION = (
     "Both axes are logarithmic. Bars hold the middle half of the timed steps. A cross on a grey "
     "wall is the first length at which an architecture ran out of memory (OOM), time (timeout) or "
     "failed; the dotted way to it is not measured."
+)
+CROSSING_CAPTION = (
+    " A ring is where the best of one family passes another's, its bar how surely that is known."
 )
 LIMIT_CAPTION = (
     " The fraction of the machine's limit is the least time that the measured ceilings of "
@@ -86,8 +93,44 @@ def _draw_hollow(axes: Axes, rows: pd.DataFrame, looks: dict[str, Style]) -> Non
         )
 
 
+def crossings(told: Sequence[Contest], metric: Metric, phase: str) -> list[Crossing]:
+    """Those of a panel: a time per token crosses where its tokens/s do."""
+    of = "decode_throughput" if metric.name == "decode_latency" else metric.name
+    asked = [one for one in told if (one.cost.metric.name, one.cost.phase) == (of, phase)]
+    return [crossing for one in asked for crossing in one.crossings]
+
+
+def draw_crossings(
+    axes: Axes, rows: pd.DataFrame, found: Sequence[Crossing], size: float = 11
+) -> None:
+    """A ring on the lines where they meet, and a bar for the interval."""
+    for crossing in found:
+        line = rows[rows["arch"] == crossing.first].sort_values("seq_len")
+        value = np.interp(np.log(crossing.at.value), np.log(line["seq_len"]), np.log(line["value"]))
+        axes.errorbar(
+            crossing.at.value,
+            np.exp(value),
+            xerr=[
+                [max(0.0, crossing.at.value - crossing.at.low)],
+                [max(0.0, crossing.at.high - crossing.at.value)],
+            ],
+            marker="o",
+            markersize=size,
+            markerfacecolor="none",
+            color=INK,
+            elinewidth=1,
+            markeredgewidth=1,
+            zorder=5,
+        )
+
+
 def _panel(
-    axes: Axes, rows: pd.DataFrame, metric: Metric, phase: str, looks: dict[str, Style]
+    axes: Axes,
+    rows: pd.DataFrame,
+    metric: Metric,
+    phase: str,
+    looks: dict[str, Style],
+    crossed: Sequence[Crossing],
 ) -> None:
     reached = rows.dropna(subset=["value"])
     length_axis(axes, rows["seq_len"], room=1.45)
@@ -98,6 +141,7 @@ def _panel(
         axes.axhline(limit, color=GREY, linewidth=1, linestyle="--", zorder=1)
     cached = reached[reached["status"] == "in cache"]
     _draw_hollow(axes, cached, looks)
+    draw_crossings(axes, reached, crossed)
     _draw_walls(axes, rows, looks)
     what = "context length" if phase == "decode" else "sequence length"
     axes.set_xlabel(f"{what} (tokens)" + " · hollow: in cache" * (not cached.empty))
@@ -109,7 +153,13 @@ def _panel(
 
 
 @paper
-def draw(rows: pd.DataFrame, looks: dict[str, Style], stem: str, who: str) -> Drawing | None:
+def draw(
+    rows: pd.DataFrame,
+    looks: dict[str, Style],
+    stem: str,
+    who: str,
+    told: Sequence[Contest] = (),
+) -> Drawing | None:
     """A panel for each cost that was measured anywhere, and the legend in the next free cell."""
     measured = [
         (metric, phase, one_batch_per_length(of_metric(rows, metric.name, phase)))
@@ -123,15 +173,21 @@ def draw(rows: pd.DataFrame, looks: dict[str, Style], stem: str, who: str) -> Dr
     figure = new_figure(5.2 * columns, 4.5 * deep + 0.5)
     title = "Cost against sequence length"
     arrange(figure, f"{title} · {who}", "", columns)
+    marked = False
     for i, (metric, phase, panel) in enumerate(measured):
-        _panel(figure.add_subplot(deep, columns, i + 1), panel, metric, phase, looks)
+        crossed = crossings(told, metric, phase)
+        marked |= bool(crossed)
+        axes = figure.add_subplot(deep, columns, i + 1)
+        _panel(axes, panel, metric, phase, looks, crossed)
     data = pd.concat([panel for _, _, panel in measured], ignore_index=True)
     names = sorted(set(data["arch"]))
     legend(figure.add_subplot(deep, columns, len(measured) + 1), names, looks)
     return Drawing(
         stem=stem,
         title=title,
-        caption=CAPTION + LIMIT_CAPTION * ("limit_fraction" in set(data["metric"])),
+        caption=CAPTION
+        + CROSSING_CAPTION * marked
+        + LIMIT_CAPTION * ("limit_fraction" in set(data["metric"])),
         alt=f"Throughput, latency, memory and state against length for {listed(names)}.",
         figure=figure,
         data=data.drop(columns=OF_TRAINING),
