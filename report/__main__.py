@@ -81,7 +81,7 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
     parts, pairs = list(sections(loaded.records)), ratios(loaded.records)
     found = findings([part.evidence for part in parts])
     try:
-        paths = write(loaded.records, parts, found, pairs, out)
+        paths = write(parts, found, pairs, out)
         page = out / "index.html"
         page.write_text(render(parts, found, pairs, loaded.unreadable))
     except OSError as error:

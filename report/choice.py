@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
@@ -112,11 +113,14 @@ def _preference(candidate: tuple[int, Setting]) -> tuple[int, ...]:
 
 def common_setting(rows: pd.DataFrame) -> Setting | None:
     """The setting in which most architectures have a value; among equals the longest."""
-    candidates = []
-    for _, group in rows.groupby(SETTING):
-        first = group.to_dict("records")[0]
-        setting = Setting(**{name: first[name] for name in SETTING})
-        candidates.append((group[group["value"].notna()]["arch"].nunique(), setting))
+    finished: dict[tuple[Any, ...], set[str]] = {}
+    keys = zip(*(rows[name] for name in SETTING), strict=True)
+    for key, arch, value in zip(keys, rows["arch"], rows["value"].notna(), strict=True):
+        finished.setdefault(key, set()).update([arch] * value)
+    candidates = [
+        (len(finished[key]), Setting(**dict(zip(SETTING, key, strict=True))))
+        for key in sorted(finished)
+    ]
     return max(candidates, key=_preference)[1] if candidates else None
 
 
@@ -141,13 +145,14 @@ def _most_used(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def one_batch_per_length(rows: pd.DataFrame) -> pd.DataFrame:
     """At each length one batch: measured for most architectures, then lengths, then largest."""
-    if len(rows):
-        rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
-    kept = []
-    for _, at_length in rows.groupby("seq_len"):
-        _, _, batch = max(
-            (group["arch"].nunique(), rows[rows["batch"] == batch]["seq_len"].nunique(), batch)
-            for batch, group in at_length.groupby("batch")
-        )
-        kept.append(at_length[at_length["batch"] == batch])
-    return pd.concat(kept) if kept else rows
+    if rows.empty:
+        return rows
+    rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
+    archs = rows.groupby(["seq_len", "batch"])["arch"].nunique()
+    lengths = rows.groupby("batch")["seq_len"].nunique()
+    best: dict[int, tuple[int, int, int]] = {}
+    for (length, batch), count in archs.items():
+        best[length] = max(best.get(length, (0, 0, 0)), (count, lengths[batch], batch))
+    pairs = zip(rows["seq_len"], rows["batch"], strict=True)
+    kept = rows[[batch == best[length][-1] for length, batch in pairs]]
+    return kept.sort_values("seq_len", kind="stable")

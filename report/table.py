@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, replace
 from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -61,8 +62,9 @@ def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
 
 
 def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str, Any]]:
-    for key, group in groupby(sorted(records, key=_but_seed), key=_but_seed):
-        seeds = list(group)
+    keyed = sorted(((_but_seed(record), record) for record in records), key=itemgetter(0))
+    for key, group in groupby(keyed, key=itemgetter(0)):
+        seeds = [record for _, record in group]
         picks = [chosen[id(record)] for record in seeds if id(record) in chosen]
         shared = dict(zip(COLUMNS, key[:-1], strict=False))  # `grows` is in the metric's name
         shared["lr"] = ", ".join(sorted({f"{pick.record.case.lr or 0:g}" for pick in picks}))
