@@ -1,6 +1,7 @@
 """`python -m report build | peers | compare`: figures, tables and pages of what results/ holds."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         _complain(str(error))
         return 2
+    gc.freeze()  # Records live to the end: no use in searching them for garbage again and again
     for sentence in loaded.unreadable:
         _complain(sentence)
     code = _peers(given, loaded) if given.command == "peers" else _build(given, loaded)

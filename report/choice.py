@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -58,6 +59,7 @@ def unusual(mode: str, kernel: str, short_conv: str) -> list[str]:
 
 MODES = ("eager", "compile", "graph")  # the later, the nearer to how a model is served
 SETTING = [field.name for field in fields(Setting)]
+values = attrgetter(*SETTING)  # of a Setting, in that order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ def valid_nats(record: Record) -> float | None:
 def _rivals(record: Record) -> tuple[object, ...]:
     """What runs that differ in nothing but the learning rate have in common."""
     case = record.case
-    return record.label, case.size, case.arch, *astuple(setting_of(case)), case.seed
+    return record.label, case.size, case.arch, *values(setting_of(case)), case.seed
 
 
 def best_learning_rates(records: Iterable[Record]) -> Iterator[Chosen]:
@@ -125,7 +127,7 @@ def common_setting(rows: pd.DataFrame) -> Setting | None:
 
 
 def within(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-    return rows[(rows[SETTING] == list(astuple(setting))).all(axis=1)]
+    return rows[(rows[SETTING] == list(values(setting))).all(axis=1)]
 
 
 HOW = ["dtype", "mode", "kernel", "short_conv"]
@@ -148,11 +150,14 @@ def one_batch_per_length(rows: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows
     rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
-    archs = rows.groupby(["seq_len", "batch"])["arch"].nunique()
-    lengths = rows.groupby("batch")["seq_len"].nunique()
+    archs: dict[tuple[int, int], set[str]] = {}
+    lengths: dict[int, set[int]] = {}
+    for length, batch, arch in zip(rows["seq_len"], rows["batch"], rows["arch"], strict=True):
+        archs.setdefault((length, batch), set()).add(arch)
+        lengths.setdefault(batch, set()).add(length)
     best: dict[int, tuple[int, int, int]] = {}
-    for (length, batch), count in archs.items():
-        best[length] = max(best.get(length, (0, 0, 0)), (count, lengths[batch], batch))
-    pairs = zip(rows["seq_len"], rows["batch"], strict=True)
-    kept = rows[[batch == best[length][-1] for length, batch in pairs]]
+    for (length, batch), known in archs.items():
+        best[length] = max(best.get(length, (0, 0, 0)), (len(known), len(lengths[batch]), batch))
+    cells = zip(rows["seq_len"], rows["batch"], strict=True)
+    kept = rows[[batch == best[length][-1] for length, batch in cells]]
     return kept.sort_values("seq_len", kind="stable")

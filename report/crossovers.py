@@ -21,26 +21,18 @@ Efron & Tibshirani, An introduction to the bootstrap, 1993, chapter 13 (percenti
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from report.attainment import costs
 from report.choice import setting_of, valid_nats
 from report.claims.evidence import Evidence, Family
 from report.compare import trained_setting
 from report.metrics import METRICS, Metric
-from report.statistics import (
-    DRAWS,
-    TAILS,
-    Estimate,
-    Floats,
-    batch_medians,
-    exactly,
-    normals,
-    redraw,
-)
+from report.statistics import TAILS, Estimate, Floats, exactly
 from report.units import show_length
 from results import Record
 
@@ -61,7 +53,6 @@ def _cost(metric: str, phase: str, noun: str) -> Cost:
     return Cost(metric=METRICS[metric], phase=phase, noun=noun)
 
 
-# a rate is a number over the time of a step: redrawing the step redraws it in inverse proportion
 COSTS = (
     _cost("decode_throughput", "decode", "decode tokens/s"),
     _cost("train_throughput", "train", "training tokens/s"),
@@ -73,7 +64,7 @@ COSTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One architecture's cost over length: measured, and DRAWS of what it might have been."""
+    """One architecture's cost over length: measured, and draws of what it might have been."""
 
     logs: dict[int, float]  # by length; more is better
     drawn: dict[int, Floats]
@@ -99,21 +90,10 @@ class Contest:
 
 
 def _cell(metric: Metric, records: Sequence[Record], random: np.random.Generator) -> Floats | None:
-    """DRAWS of the mean over the records of one cell; None where one has a single timed step."""
-    drawn = []
-    for record in records:
-        value = metric.of(record)
-        assert value is not None
-        if metric.unit != "tokens/s":
-            drawn.append(np.full(DRAWS, float(value)))
-            continue
-        if len(record.step_s) < 2:
-            return None
-        batches = dict(enumerate(batch_medians(record.step_s)))
-        middle_s = median(record.step_s)
-        steps_s = redraw(middle_s, batches, normals(random, len(batches)), random)
-        drawn.append(value * middle_s / steps_s)
-    return np.asarray(np.mean(drawn, axis=0))
+    """Draws of the mean over the records of one cell; None where one has a single timed step."""
+    if metric.unit == "tokens/s" and any(len(record.step_s) < 2 for record in records):
+        return None
+    return costs(metric, records, random)
 
 
 def curves(evidence: Evidence, cost: Cost) -> dict[str, Curve]:

@@ -52,7 +52,7 @@ def of_frontiers(rows: pd.DataFrame) -> Iterator[str]:
 def of_limits(rows: pd.DataFrame) -> Iterator[str]:
     """Who fits most and who least into memory, in each setting that was searched."""
     limits = rows[rows["metric"].isin(FITS)].dropna(subset=["value"])
-    for _, found in limits.groupby(["phase", "metric", "seq_len", *HOW]):
+    for _, found in limits.groupby(["phase", "metric", "seq_len", *HOW], observed=True):
         phase, metric, length = found[["phase", "metric", "seq_len"]].iloc[0]
         order = found.sort_values(["value", "arch"], ascending=[False, True]).to_dict("records")
         where = f" at length {show_length(length)}" if metric == "largest_batch" else ""

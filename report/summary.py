@@ -67,7 +67,7 @@ def _cells(rows: Iterable[Row], names: Sequence[str]) -> list[str]:
 
 
 def cells(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    return _cells(rows.to_dict("records"), names)
+    return _cells(rows[["arch", "value", "unit", "status"]].to_dict("records"), names)
 
 
 def _beside(rows: pd.DataFrame, metric: str, phase: str) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def _bracketed(numbers: Iterable[str], beside: Iterable[str]) -> list[str]:
 def _by_column(rows: pd.DataFrame) -> dict[tuple[Any, ...], list[Row]]:
     """Rows that stand in one column of a table, by what they share, in order."""
     columns: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows.to_dict("records"):
+    for row in rows[[*COLUMN, "arch", "value", "unit", "status"]].to_dict("records"):
         columns.setdefault(tuple(row[name] for name in COLUMN), []).append(row)
     return {key: columns[key] for key in sorted(columns)}
 
@@ -214,7 +214,7 @@ def what_fits(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for phase, found in limits.groupby("phase"):
         names = sorted(set(found["arch"]))
         columns = {ARCH: names}
-        for _, column in found.groupby(["metric", *COLUMN], sort=False):
+        for _, column in found.groupby(["metric", *COLUMN], sort=False, observed=True):
             first = column.to_dict("records")[0]
             of_batch = first["metric"] == "largest_batch"
             where = f"at {show_length(first['seq_len'])}" if of_batch else "at batch 1"
