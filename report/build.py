@@ -1,6 +1,7 @@
 """From Records to a folder: figures with their numbers, tables, and one page that shows them."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class Section:
     disturbances: list[str]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-.") or "unnamed"
 
 
@@ -107,7 +108,7 @@ def _figures(
         "tasks": tasks.draw(evidence.chosen, looks, f"tasks{suffix}", who),
     }
     single = [
-        frontier.draw([one], looks, f"quality-vs-{_slug(one.comparison.panel.name)}{suffix}", who)
+        frontier.draw([one], looks, f"quality-vs-{slug(one.comparison.panel.name)}{suffix}", who)
         for one in frontiers
     ]
     return figures, [drawing for drawing in single if drawing]
@@ -152,23 +153,33 @@ def _section(
     )
 
 
-def sections(records: Sequence[Record]) -> Iterator[Section]:
-    """One for each machine and size; file names carry only what tells them apart."""
+def readings(records: Sequence[Record]) -> list[tuple[Evidence, str]]:
+    """One for each machine and size, and what its files' names end in: only what tells them
+    apart."""
     records = [record for record in records if not peers.is_peers(record)]
-    looks = styles(record.case.arch for record in records)
     parts: dict[tuple[str, str], list[Record]] = {}
-    by_label: dict[str, list[Record]] = {}
     for record in records:
         parts.setdefault((record.label, record.case.size), []).append(record)
-        by_label.setdefault(record.label, []).append(record)
-    labels, order = by_label.keys(), sorted(parts)
+    order = sorted(parts)
+    sizes = Counter(label for label, _ in order)
+    suffixes = [
+        f"-{slug(label)}" * (len(sizes) > 1) + f"-{slug(size)}" * (sizes[label] > 1)
+        for label, size in order
+    ]
+    return list(zip(_evidence([parts[key] for key in order]), suffixes, strict=True))
+
+
+def sections(records: Sequence[Record]) -> Iterator[Section]:
+    """One for each machine and size."""
+    every = readings(records)
+    looks = styles(record.case.arch for evidence, _ in every for record in evidence.records)
+    by_label: dict[str, list[Record]] = {}
+    for evidence, _ in every:
+        by_label.setdefault(evidence.records[0].label, []).extend(evidence.records)
     usual_s = {label: health.usual_s(own) for label, own in by_label.items()}
-    every = _evidence([parts[key] for key in order])
-    for i, ((label, size), evidence) in enumerate(zip(order, every, strict=True)):
-        several = sum(other == label for other, _ in order) > 1
-        suffix = f"-{_slug(label)}" * (len(labels) > 1) + f"-{_slug(size)}" * several
+    for i, (evidence, suffix) in enumerate(every):
         drawn = i < DRAWN or len(records) <= MANY
-        yield _section(evidence, suffix, looks, usual_s[label], drawn)
+        yield _section(evidence, suffix, looks, usual_s[evidence.records[0].label], drawn)
 
 
 def _tables(section: Section) -> str:
