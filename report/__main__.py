@@ -1,6 +1,7 @@
-"""`python -m report build | peers | compare`: figures, tables and pages of what results/ holds."""
+"""`python -m report build | figures | peers | compare`: what results/ holds, drawn and told."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +9,16 @@ from pathlib import Path
 from rich.console import Console
 
 import results
+from report import figures
 from report.build import sections, write
 from report.claims import findings
 from report.comparison import command as comparison
 from report.page import render
 from report.peer_profile import profile
 from report.peers import ratios, text
+from report.plots.columns import WIDTHS
 from report.summary import markdown
-from report.terminal import peers_table, table
+from report.terminal import peers_table, table, words
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -26,7 +29,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     peers = commands.add_parser("peers", help="how our code does beside other people's")
     peers.add_argument("--markdown", action="store_true", help="as a GitHub table")
     peers.add_argument("--profile", action="store_true", help="where the time of decode goes")
-    for command in (build, peers):
+    drawn = commands.add_parser("figures", help="figures for a paper: PDF, SVG, PNG and captions")
+    drawn.add_argument("--out", type=Path, default=Path("figures-out"), help="folder to write")
+    drawn.add_argument("--column", choices=WIDTHS, default="double", help="3.3 or 6.9 inches wide")
+    for command in (build, peers, drawn):
         command.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
         command.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
     comparison.add_arguments(commands.add_parser("compare", help="one label against another"))
@@ -50,10 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         _complain(str(error))
         return 2
+    gc.freeze()  # Records live to the end: no use in searching them for garbage again and again
     for sentence in loaded.unreadable:
         _complain(sentence)
-    code = _peers(given, loaded) if given.command == "peers" else _build(given, loaded)
-    return code or bool(loaded.unreadable)
+    run = {"peers": _peers, "figures": _figures, "build": _build}[given.command]
+    return run(given, loaded) or bool(loaded.unreadable)
 
 
 def _peers(given: argparse.Namespace, loaded: results.Loaded) -> int:
@@ -70,7 +77,8 @@ def _peers(given: argparse.Namespace, loaded: results.Loaded) -> int:
     return 0
 
 
-def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
+def _refused(given: argparse.Namespace, loaded: results.Loaded) -> int:
+    """The exit code where there is no place to write to or nothing to write; 0: go on."""
     root, out = given.results.resolve(), given.out.resolve()
     if root == out or root in out.parents:
         _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
@@ -78,10 +86,33 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
     if not loaded.records:
         _complain(f"no readable Record in {given.results}; `pytest benchmarks` measures some")
         return 1
+    return 0
+
+
+def _figures(given: argparse.Namespace, loaded: results.Loaded) -> int:
+    if code := _refused(given, loaded):
+        return code
+    found = list(figures.printed(loaded.records, given.column))
+    if not found:
+        _complain("nothing to draw: a figure needs a train, prefill or decode Record that finished")
+        return 1
+    try:
+        paths = figures.write(found, given.out.resolve())
+    except OSError as error:
+        _complain(f"cannot write the figures to {given.out}: {error}")
+        return 1
+    print(*paths, sep="\n")
+    return 0
+
+
+def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
+    if code := _refused(given, loaded):
+        return code
+    out = given.out.resolve()
     parts, pairs = list(sections(loaded.records)), ratios(loaded.records)
     found = findings([part.evidence for part in parts])
     try:
-        paths = write(loaded.records, parts, found, pairs, out)
+        paths = write(parts, found, pairs, out)
         page = out / "index.html"
         page.write_text(render(parts, found, pairs, loaded.unreadable, out))
     except OSError as error:
@@ -93,7 +124,7 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
         if part.disturbances:
             count = len(part.disturbances)
             _complain(f"{part.title}: the machine was not itself ({count}: see the page)")
-        Console().print(table(part))
+        Console().print(table(part), *words(part), "", sep="\n")
     if len(pairs):
         Console().print(peers_table(pairs))
     for path in [*paths, page]:

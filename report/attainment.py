@@ -90,8 +90,10 @@ def costs(metric: Metric, records: Sequence[Record], random: np.random.Generator
             continue
         batches = dict(enumerate(batch_medians(record.step_s)))
         steps = redraw(median(record.step_s), batches, normals(random, len(batches)), random)
-        at = [metric.of(replace(record, step_s=(float(step_s),))) for step_s in steps]
-        drawn.append(np.array(at, dtype=float))
+        # what a step of one second would give: a rate falls as 1 / the step's time
+        at_1_s = metric.of(replace(record, step_s=(1.0,)))
+        assert metric.unit == "tokens/s" and at_1_s is not None
+        drawn.append(at_1_s / steps)
     return np.asarray(np.mean(drawn, axis=0))
 
 

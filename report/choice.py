@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 import pandas as pd
 
@@ -57,6 +59,7 @@ def unusual(mode: str, kernel: str, short_conv: str) -> list[str]:
 
 MODES = ("eager", "compile", "graph")  # the later, the nearer to how a model is served
 SETTING = [field.name for field in fields(Setting)]
+values = attrgetter(*SETTING)  # of a Setting, in that order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def valid_nats(record: Record) -> float | None:
 def _rivals(record: Record) -> tuple[object, ...]:
     """What runs that differ in nothing but the learning rate have in common."""
     case = record.case
-    return record.label, case.size, case.arch, *astuple(setting_of(case)), case.seed
+    return record.label, case.size, case.arch, *values(setting_of(case)), case.seed
 
 
 def best_learning_rates(records: Iterable[Record]) -> Iterator[Chosen]:
@@ -112,16 +115,19 @@ def _preference(candidate: tuple[int, Setting]) -> tuple[int, ...]:
 
 def common_setting(rows: pd.DataFrame) -> Setting | None:
     """The setting in which most architectures have a value; among equals the longest."""
-    candidates = []
-    for _, group in rows.groupby(SETTING):
-        first = group.to_dict("records")[0]
-        setting = Setting(**{name: first[name] for name in SETTING})
-        candidates.append((group[group["value"].notna()]["arch"].nunique(), setting))
+    finished: dict[tuple[Any, ...], set[str]] = {}
+    keys = zip(*(rows[name] for name in SETTING), strict=True)
+    for key, arch, value in zip(keys, rows["arch"], rows["value"].notna(), strict=True):
+        finished.setdefault(key, set()).update([arch] * value)
+    candidates = [
+        (len(finished[key]), Setting(**dict(zip(SETTING, key, strict=True))))
+        for key in sorted(finished)
+    ]
     return max(candidates, key=_preference)[1] if candidates else None
 
 
 def within(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-    return rows[(rows[SETTING] == list(astuple(setting))).all(axis=1)]
+    return rows[(rows[SETTING] == list(values(setting))).all(axis=1)]
 
 
 HOW = ["dtype", "mode", "kernel", "short_conv"]
@@ -141,13 +147,17 @@ def _most_used(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def one_batch_per_length(rows: pd.DataFrame) -> pd.DataFrame:
     """At each length one batch: measured for most architectures, then lengths, then largest."""
-    if len(rows):
-        rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
-    kept = []
-    for _, at_length in rows.groupby("seq_len"):
-        _, _, batch = max(
-            (group["arch"].nunique(), rows[rows["batch"] == batch]["seq_len"].nunique(), batch)
-            for batch, group in at_length.groupby("batch")
-        )
-        kept.append(at_length[at_length["batch"] == batch])
-    return pd.concat(kept) if kept else rows
+    if rows.empty:
+        return rows
+    rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
+    archs: dict[tuple[int, int], set[str]] = {}
+    lengths: dict[int, set[int]] = {}
+    for length, batch, arch in zip(rows["seq_len"], rows["batch"], rows["arch"], strict=True):
+        archs.setdefault((length, batch), set()).add(arch)
+        lengths.setdefault(batch, set()).add(length)
+    best: dict[int, tuple[int, int, int]] = {}
+    for (length, batch), known in archs.items():
+        best[length] = max(best.get(length, (0, 0, 0)), (len(known), len(lengths[batch]), batch))
+    cells = zip(rows["seq_len"], rows["batch"], strict=True)
+    kept = rows[[batch == best[length][-1] for length, batch in cells]]
+    return kept.sort_values("seq_len", kind="stable")

@@ -231,7 +231,7 @@
     const hit = ([a, b, c, d]) => a < 0 || c > width || b < 0 || d > height || taken.some(([e, f, g, h]) => a < g && c > e && b < h && d > f);
     return points.flatMap((point, i) => {
       const half = point.arch.length * 3.9 + 2, { px, py } = dots[i];
-      const shifts = !point.cost ? [0, -8, 8, -15, 15].map((dy) => [half + 8, dy]) : [[0, -17], [0, 17], [half + 10, 0], [-half - 10, 0], [half + 5, -14], [-half - 5, -14], [half + 5, 14], [-half - 5, 14], [0, -30], [0, 30]];
+      const shifts = !point.cost ? [0, -8, 8, -15, 15].map((dy) => [half + 8, dy]) : [[0, -17], [0, 17], [half + 10, 0], [-half - 10, 0], [half + 5, -17], [-half - 5, -17], [half + 5, 17], [-half - 5, 17], [0, -30], [0, 30]];
       const box = ([dx, dy]) => [px + dx - half, py + dy - 8, px + dx + half, py + dy + 8];
       const free = shifts.find((shift) => !hit(box(shift)));
       if (!free || half > 90) return [];

@@ -1,7 +1,8 @@
 """Tables for people: text in every cell, and a failure named where there is no number."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -48,18 +49,28 @@ OF_TASKS = (
 )
 
 
-def _cell(rows: pd.DataFrame) -> str:
-    if rows.empty:
+Row = dict[Hashable, Any]
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
         return NOTHING
-    row = rows.iloc[0]
     if pd.isna(row["value"]):
         return FAILURES.get(row["status"], row["status"])
     least = "≥ " * (row["status"] == "at least")
     return least + show(row["value"], row["unit"]) + "*" * (row["status"] == "in cache")
 
 
+def _cells(rows: Iterable[Row], names: Sequence[str]) -> list[str]:
+    """Of each architecture the first."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row["arch"], row)
+    return [_cell(first.get(name)) for name in names]
+
+
 def cells(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    return [_cell(rows[rows["arch"] == name]) for name in names]
+    return _cells(rows[["arch", "value", "unit", "status"]].to_dict("records"), names)
 
 
 def _beside(rows: pd.DataFrame, metric: str, phase: str) -> pd.DataFrame:
@@ -68,11 +79,19 @@ def _beside(rows: pd.DataFrame, metric: str, phase: str) -> pd.DataFrame:
     return found if (found["status"] != "unknown").any() else found.iloc[:0]
 
 
-def _bracketed(numbers: Iterable[str], beside: pd.DataFrame, names: Sequence[str]) -> list[str]:
+def _bracketed(numbers: Iterable[str], beside: Iterable[str]) -> list[str]:
     return [
         number if more in (NOTHING, number) else f"{number} ({more})"
-        for number, more in zip(numbers, cells(beside, names), strict=True)
+        for number, more in zip(numbers, beside, strict=True)
     ]
+
+
+def _by_column(rows: pd.DataFrame) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows that stand in one column of a table, by what they share, in order."""
+    columns: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows[[*COLUMN, "arch", "value", "unit", "status"]].to_dict("records"):
+        columns.setdefault(tuple(row[name] for name in COLUMN), []).append(row)
+    return {key: columns[key] for key in sorted(columns)}
 
 
 def _explained(metric: str, beside: pd.DataFrame) -> str:
@@ -140,7 +159,7 @@ def summary(rows: pd.DataFrame, found: Sequence[Comparison]) -> pd.DataFrame:
         unit = " (tokens/s)" if metric.unit == "tokens/s" else ""
         bracket = "" if beside.empty else " (of the limit)"
         columns[f"{costs.panel.name}{unit}, {_at(setting)}{bracket}"] = _bracketed(
-            costs.cells.values(), beside, names
+            costs.cells.values(), cells(beside, names)
         )
     if found:
         led = [(c.panel.short, c.leaders) for c in found]
@@ -161,13 +180,13 @@ def by_length(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         names = sorted(set(picked["arch"]))
         columns = {ARCH: names}
         several = picked["dtype"].nunique() > 1
-        for key, column in picked.groupby(COLUMN):
-            cell = column.to_dict("records")[0]
+        shares = _by_column(beside)
+        for key, column in _by_column(picked).items():
+            cell = column[0]
             heading = f"{show_length(cell['seq_len'])} × {cell['batch']}"
             how = unusual(cell["mode"], cell["kernel"], cell["short_conv"])
             heading = " ".join([heading, *[cell["dtype"]] * several, *how])
-            same = beside[(beside[COLUMN] == list(key)).all(axis=1)]
-            columns[heading] = _bracketed(cells(column, names), same, names)
+            columns[heading] = _bracketed(_cells(column, names), _cells(shares.get(key, []), names))
         title += f", {METRICS[metric].better} is better{_explained(metric, beside)}"
         tables.append((title, pd.DataFrame(columns)))
     return tables + what_fits(rows)
@@ -200,7 +219,7 @@ def what_fits(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for phase, found in limits.groupby("phase"):
         names = sorted(set(found["arch"]))
         columns = {ARCH: names}
-        for _, column in found.groupby(["metric", *COLUMN], sort=False):
+        for _, column in found.groupby(["metric", *COLUMN], sort=False, observed=True):
             first = column.to_dict("records")[0]
             of_batch = first["metric"] == "largest_batch"
             where = f"at {show_length(first['seq_len'])}" if of_batch else "at batch 1"

@@ -1,14 +1,14 @@
 """All Records as one tidy table: a row for each architecture, setting and metric."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, replace
 from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from report.choice import SETTING, Chosen, best_learning_rates, setting_of
+from report.choice import SETTING, Chosen, best_learning_rates, setting_of, values
 from report.metrics import METRICS, Metric
 from report.units import show
 from results import Case, Record
@@ -39,8 +39,8 @@ def phase_of(case: Case) -> str:
 
 def _but_seed(record: Record) -> tuple[Any, ...]:
     case = record.case
-    setting = replace(setting_of(case), phase=phase_of(case))
-    return record.label, case.size, case.arch, *astuple(setting), case.grows or ""
+    _, *setting = values(setting_of(case))
+    return record.label, case.size, case.arch, phase_of(case), *setting, case.grows or ""
 
 
 def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
@@ -61,14 +61,15 @@ def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
 
 
 def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str, Any]]:
-    for key, group in groupby(sorted(records, key=_but_seed), key=_but_seed):
-        seeds = list(group)
+    keyed = sorted(((_but_seed(record), record) for record in records), key=itemgetter(0))
+    for key, group in groupby(keyed, key=itemgetter(0)):
+        seeds = [record for _, record in group]
         picks = [chosen[id(record)] for record in seeds if id(record) in chosen]
         shared = dict(zip(COLUMNS, key[:-1], strict=False))  # `grows` is in the metric's name
         shared["lr"] = ", ".join(sorted({f"{pick.record.case.lr or 0:g}" for pick in picks}))
         shared["lr_at_edge"] = any(pick.at_edge for pick in picks)
+        case = seeds[0].case
         for metric in METRICS.values():
-            case = seeds[0].case
             if case.phase not in metric.phases or case.grows != metric.grows:
                 continue
             measured = _measured(metric, seeds)
@@ -82,7 +83,8 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
     chosen = {id(pick.record): pick for pick in best_learning_rates(records)}
     counted = [r for r in records if r.case.phase not in LEARNED or id(r) in chosen]
     frame = pd.DataFrame(list(_rows(counted, chosen)), columns=COLUMNS)
-    return frame.astype({"value": float, "low": float, "high": float})
+    metrics = pd.CategoricalDtype(list(METRICS))  # found in the whole by number, not by letters
+    return frame.astype({"metric": metrics, "value": float, "low": float, "high": float})
 
 
 def of_metric(rows: pd.DataFrame, metric: str, phase: str | None = None) -> pd.DataFrame:

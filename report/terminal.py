@@ -51,6 +51,10 @@ def table(section: Section) -> Table:
     return shown
 
 
+def words(section: Section) -> list[Text]:
+    return [Text(f"· {sentence}") for sentence in section.words]
+
+
 def peers_table(ratios: pd.DataFrame) -> Table:
     """Two lines for each pair, so that it fits into 80 columns."""
     shown = Table(

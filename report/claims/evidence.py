@@ -139,7 +139,9 @@ class Evidence:
         }
         found: dict[str, list[Record]] = {}
         for record in sorted(self.records, key=lambda record: record.case.seq_len):
-            if setting_of(record.case) in settings and METRICS[metric].of(record) is not None:
+            if record.case.phase != phase or setting_of(record.case) not in settings:
+                continue
+            if METRICS[metric].of(record) is not None:
                 found.setdefault(record.case.arch, []).append(record)
         return found
 

@@ -49,13 +49,21 @@ def _columns(axes: Axes, data: pd.DataFrame, names: Sequence[str], looks: dict[s
     axes.set_ylabel("test bits per byte, lower is better")
 
 
+def numbers(chosen: Sequence[Chosen], setting: Setting | None) -> pd.DataFrame | None:
+    """What is drawn; None where one number says it all."""
+    data = rows(chosen, setting) if setting else pd.DataFrame()
+    if data.empty or len(data[["domain", "windows"]].drop_duplicates()) < 2:
+        return None
+    return data
+
+
 @paper
 def draw(
     chosen: Sequence[Chosen], setting: Setting | None, looks: dict[str, Style], stem: str, who: str
 ) -> Drawing | None:
     """A panel for each way of cutting the text; None where one number says it all."""
-    data = rows(chosen, setting) if setting else pd.DataFrame()
-    if setting is None or data.empty or len(data[["domain", "windows"]].drop_duplicates()) < 2:
+    data = numbers(chosen, setting)
+    if setting is None or data is None:
         return None
     cuts = [cut for cut in ("disjoint", "sliding") if cut in set(data["windows"])]
     names = sorted(set(data["arch"]))

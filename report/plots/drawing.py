@@ -21,9 +21,15 @@ class Drawing:
     @paper
     def save(self, folder: Path) -> list[Path]:
         """Writes the SVG, the PNG and a CSV of exactly the numbers drawn."""
-        paths = [folder / f"{self.stem}.{kind}" for kind in ("svg", "png", "csv")]
-        # no date, so that the same numbers give the same file
-        self.figure.savefig(paths[0], metadata={"Date": None})
-        self.figure.savefig(paths[1], dpi=160)
-        self.data.to_csv(paths[2], index=False)
-        return paths
+        numbers = folder / f"{self.stem}.csv"
+        drawn = [save(self.figure, folder / f"{self.stem}.{kind}") for kind in ("svg", "png")]
+        self.data.to_csv(numbers, index=False)
+        return [*drawn, numbers]
+
+
+def save(figure: Figure, path: Path, dpi: int = 160) -> Path:
+    """Writes the kind of file that the name says, without a date: the same numbers give the same
+    bytes."""
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix))
+    return path

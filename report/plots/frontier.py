@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
@@ -14,7 +15,7 @@ from report.frontier import Better
 from report.plots.drawing import Drawing
 from report.plots.labels import Label, Pixels, along, place
 from report.plots.lines import arrange, head
-from report.plots.style import GREY, INK, Style, measure_axis, new_figure, paper
+from report.plots.style import GREY, INK, SMALL, Style, measure_axis, new_figure, paper
 from report.plots.words import absent, cost_setting, listed, quality_setting
 from report.statistics import Floats
 
@@ -41,7 +42,7 @@ def _reach(point: dict[Hashable, Any], what: str) -> list[list[float]]:
     return [[max(0.0, point[what] - low)], [max(0.0, high - point[what])]]
 
 
-def _scatter(axes: Axes, points: pd.DataFrame, looks: dict[str, Style]) -> None:
+def scatter(axes: Axes, points: pd.DataFrame, looks: dict[str, Style]) -> None:
     for point in points.to_dict("records"):
         look, solid = looks[point["arch"]], point["on_frontier"]
         axes.errorbar(
@@ -51,7 +52,7 @@ def _scatter(axes: Axes, points: pd.DataFrame, looks: dict[str, Style]) -> None:
             yerr=_reach(point, "perplexity"),
             marker=look.marker,
             color=look.colour,
-            markersize=10 if solid else 8,
+            markersize=rcParams["lines.markersize"] * (1.5 if solid else 1.2),
             markeredgecolor="white",
             elinewidth=1,
             alpha=1 if solid else 0.45,
@@ -115,13 +116,14 @@ def _better(axes: Axes, higher: bool) -> Bbox:
         ha="right" if higher else "left",
         va="top",
         color="#047857",
-        fontsize=10,
         fontstyle="italic",
     )
-    return text.get_window_extent()
+    extent = text.get_window_extent()
+    return extent.padded(extent.height / 2)
 
 
-def _panel(axes: Axes, found: Attained, looks: dict[str, Style]) -> None:
+def panel(axes: Axes, found: Attained, looks: dict[str, Style], note: str) -> None:
+    """One cost; the axes must have their final place, as labels are placed in pixels."""
     comparison = found.comparison
     points, metric = comparison.points, comparison.panel.metric
     frontier = points[points["on_frontier"]].sort_values("cost")
@@ -131,18 +133,17 @@ def _panel(axes: Axes, found: Attained, looks: dict[str, Style]) -> None:
     axes.invert_yaxis()
     corners = frontier[["cost", "perplexity"]].to_numpy(float)
     stairs = _draw_frontier(axes, found, corners)
-    _scatter(axes, points, looks)
+    scatter(axes, points, looks)
     unit = f" ({metric.unit})" if metric.unit == "tokens/s" else ""
     axes.set_xlabel(f"{metric.label}{unit}, {metric.better} is better")
-    axes.set_ylabel("Test perplexity (axis runs down: up is better)")
-    note = "\n".join(filter(None, (cost_setting(comparison.cost), absent(comparison.absent))))
+    axes.set_ylabel("Test perplexity, up is better")
     head(axes, comparison.panel.name.capitalize(), note)
     labels = [
         Label(
             text=point["arch"],
             at=(point["cost"], point["perplexity"]),
             colour=INK if point["on_frontier"] else GREY,
-            size=10 if point["on_frontier"] else 8.5,
+            size=rcParams["font.size"] * (1 if point["on_frontier"] else SMALL),
             weight="bold" if point["on_frontier"] else "normal",
         )
         for point in points.sort_values("on_frontier", ascending=False).to_dict("records")
@@ -179,9 +180,10 @@ def draw(found: Sequence[Attained], looks: dict[str, Style], stem: str, who: str
     title = f"Quality against {what if len(found) == 1 else 'cost'}"
     subtitle = quality_setting(shown[0].quality, seeds)
     arrange(figure, f"{title} · {who}", subtitle, columns)
-    # labels are placed in pixels, so the panels must have their final place first
     for i, one in enumerate(found):
-        _panel(figure.add_subplot(rows, columns, i + 1), one, looks)
+        missing = absent(one.comparison.absent)
+        note = "\n".join(filter(None, (cost_setting(one.comparison.cost), missing)))
+        panel(figure.add_subplot(rows, columns, i + 1), one, looks, note)
     ahead = [f"{comparison.panel.name}: {listed(comparison.leaders)}" for comparison in shown]
     return Drawing(
         stem=stem,

@@ -1,8 +1,10 @@
 """The parts that figures share: lines with spread, panel heads, the legend's cell."""
 
 import textwrap
+from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,42 +23,58 @@ def lines(axes: Axes, rows: pd.DataFrame, x: str, y: str, looks: dict[str, Style
             color=look.colour,
             marker=look.marker,
             linestyle=look.line,
-            linewidth=1.6,
             elinewidth=0.9,
-            markersize=6.5,
             markeredgecolor="white",
             markeredgewidth=0.6,
         )
 
 
 def head(axes: Axes, title: str, note: str) -> None:
-    pad = 8 + 12 * (1 + note.count("\n"))
-    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", pad=pad)
-    axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=9, color=GREY, va="bottom")
+    size = rcParams["xtick.labelsize"]
+    pad = size * (0.9 + 1.33 * (note.count("\n") + bool(note)))
+    axes.set_title(title, loc="left", fontweight="bold", pad=pad)
+    axes.annotate(
+        note,
+        (0, 1),
+        xytext=(0, 0.4 * size),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=size,
+        color=GREY,
+        va="bottom",
+    )
 
 
-def legend(axes: Axes, names: list[str], looks: dict[str, Style]) -> None:
-    """Which look is whose, alone in its own cell."""
-    axes.set_axis_off()
-    handles = [
+def fitted(axes: Axes, note: str) -> str:
+    """`note` in lines no longer than the axes are wide."""
+    width_pt = 72 * axes.get_window_extent().width / axes.figure.dpi
+    # a letter of DejaVu Sans is 0.6 times as wide as its size in the mean
+    return textwrap.fill(note, max(12, int(width_pt / (0.6 * rcParams["xtick.labelsize"]))))
+
+
+def handles(names: Sequence[str], looks: dict[str, Style]) -> list[Line2D]:
+    return [
         Line2D(
             [],
             [],
             color=look.colour,
             marker=look.marker,
             linestyle=look.line,
-            markersize=8,
             label=name,
         )
         for name in names
         for look in [looks[name]]
     ]
+
+
+def legend(axes: Axes, names: Sequence[str], looks: dict[str, Style]) -> None:
+    """Which look is whose, alone in its own cell."""
+    axes.set_axis_off()
     axes.legend(
-        handles=handles,
+        handles=handles(names, looks),
         loc="upper left",
         ncols=1 + (len(names) > 12),
         frameon=False,
-        fontsize=11,
         handlelength=3,
         borderaxespad=0,
         title="architecture",
