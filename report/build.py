@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from report import claims, domains, health, peers
+from report import claims, compression, domains, health, peers
 from report.attainment import attained, frontier_table, reference
-from report.choice import best_learning_rates
+from report.choice import best_learning_rates, common_setting
 from report.claims import Evidence, Finding
 from report.compare import Comparison, comparisons, trained_setting
+from report.plots import compression as plot_compression
 from report.plots import context, frontier, length, tasks
 from report.plots import domains as plot_domains
 from report.plots.drawing import Drawing
@@ -20,7 +21,7 @@ from report.provenance import failures, parameter_match, provenance
 from report.ranking import ranking
 from report.roofline import contradictions
 from report.summary import by_length, markdown, of_tasks, summary
-from report.table import tidy
+from report.table import of_metric, tidy
 from results import Record
 
 NEEDS = {
@@ -82,17 +83,27 @@ def _by_domain(drawn: Drawing | None) -> list[tuple[str, pd.DataFrame]]:
     return [(title, domains.table(drawn.data))]
 
 
+def _compression(records: Sequence[Record]) -> list[tuple[str, pd.DataFrame]]:
+    if not records:
+        return []
+    title = "Compression of held-out text, lower bits per byte are better"
+    return [(title, compression.table(records))]
+
+
 def _section(evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: float) -> Section:
     records, rows, frontiers = evidence.records, evidence.rows, evidence.attained
     case, label = records[0].case, records[0].label
     who = f"{label}, size {case.size}"
     found = [one.comparison for one in frontiers]
     trained = trained_setting(rows)
+    coded = common_setting(of_metric(rows, "compression_rate"))
+    coders = compression.of_setting(evidence.chosen, coded) if coded else []
     figures = {
         "frontier": frontier.draw(frontiers, looks, f"frontier{suffix}", who),
         "length": length.draw(rows, looks, f"length{suffix}", who),
         "context": context.draw(evidence.chosen, trained, looks, f"context{suffix}", who),
         "domains": plot_domains.draw(evidence.chosen, trained, looks, f"domains{suffix}", who),
+        "compression": plot_compression.draw(coders, coded, looks, f"compression{suffix}", who),
         "tasks": tasks.draw(evidence.chosen, looks, f"tasks{suffix}", who),
     }
     single = [
@@ -110,7 +121,7 @@ def _section(evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: 
         summary=summary(rows, found),
         frontier=frontier_table(frontiers),
         quality=ranking(evidence.chosen, trained),
-        of_tasks=[*of_tasks(rows), *_by_domain(figures["domains"])],
+        of_tasks=[*of_tasks(rows), *_by_domain(figures["domains"]), *_compression(coders)],
         by_length=by_length(rows),
         match=parameter_match(records),
         provenance=provenance(records) | health.steadiness(records, usual_s),

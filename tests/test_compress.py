@@ -2,8 +2,9 @@
 
 import math
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,13 @@ from benchmarks import codecs, compress, corpus, harness, sweep
 from benchmarks.codecs import COMPRESSORS
 from benchmarks.coder import CorruptStream, Predictor, decode, encode
 from benchmarks.corpus import Corpus
+from report import compression
+from report.__main__ import main
 from report.losses import evaluation
+from report.metrics import METRICS
+from report.units import show
 from results import Case
+from tests.claim_records import compressed
 from tests.test_harness import ENV
 from tests.test_tasks import Options
 
@@ -191,3 +197,50 @@ def test_it_is_asked_by_name_or_by_tier_and_only_of_bytes():
     assert {(c.arch, c.tokens, c.lr, c.batch, c.seq_len) for c in cases} <= same
     with pytest.raises(ValueError, match="codes bytes, not bpe:512"):
         sweep.check(Options(phase=["compress"], tokenizer="bpe:512"))
+
+
+def test_rates_are_arithmetic_on_what_was_counted():
+    (run,) = compressed("elman", 2.0, seeds=1, scatter=0.0)
+    run = replace(run, params=4096, train_nats=(3.0, 1.0), training_bytes=4000)
+    run = replace(run, case=replace(run.case, seq_len=99, batch=8, tokens=2 * 8 * 99))
+    value = {name: metric.of(run) for name, metric in METRICS.items()}
+    assert value["compression_rate"] == pytest.approx(2.0)
+    assert value["adjusted_rate_16"] == pytest.approx(2.0 + 8 * 2 * 4096 / 2**15)
+    assert value["adjusted_rate_32"] == pytest.approx(2.0 + 8 * 4 * 4096 / 2**15)
+    assert value["encode_speed"] == 2**14 and value["decode_speed"] == 2**15 / 2.5
+    assert value["coder_overhead"] == pytest.approx(0.001)
+    # sixteen windows, a byte of each unseen, the others at 3 nats and then at 1
+    bits = 16 * 8 + 8 * 99 * (3.0 + 1.0) / math.log(2)
+    assert value["prequential_rate"] == pytest.approx(bits / (16 * 100))
+    assert METRICS["prequential_rate"].of(replace(run, training_bytes=1599)) is None
+    assert compression.codec_rates(run, compression.ALONE) == {"swift": 2.5, "thorough": 2.0}
+    assert compression.codec_rates(run, compression.WARMED) == {"swift": 2.0, "thorough": 1.5}
+    assert METRICS["compression_rate"].of(replace(run, status="timeout")) is None
+
+
+def test_the_table_says_who_knows_what_and_from_what_length_a_model_pays():
+    runs = [*compressed("elman", 1.75, scatter=0.0), *compressed("gated", 2.25, scatter=0.0)]
+    table = compression.table(runs).set_index(["compressor", "knows"])
+    assert list(table.index) == [
+        ("thorough", "training text"),
+        ("elman", "its weights"),
+        *sorted([("swift", "training text"), ("thorough", "nothing")]),
+        ("gated", "its weights"),
+        ("swift", "nothing"),
+    ]
+    pays = table["beats all that know nothing from"]
+    assert pays["gated", "its weights"] == "never" and pays["swift", "nothing"] == "–"
+    # 0.25 bits a byte fewer than the best, for 16 bits of each parameter
+    assert pays["elman", "its weights"] == show(16 * 1_050_000 / 0.25, "bytes")
+
+
+def test_the_report_draws_models_and_compressors(tmp_path):
+    for run in compressed("elman", 1.75):
+        run.save(tmp_path / "results")
+    out = tmp_path / "out"
+    assert main(["build", "--results", str(tmp_path / "results"), "--out", str(out)]) == 0
+    drawn = pd.read_csv(out / "compression.csv")
+    assert sorted(drawn["compressor"]) == ["elman", "swift", "swift", "thorough", "thorough"]
+    assert (out / "compression.png").exists()
+    assert "Compression of held-out text" in (out / "table.md").read_text()
+    assert "1.4 %" in (out / "index.html").read_text()
