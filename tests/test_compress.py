@@ -191,7 +191,7 @@ def test_it_is_asked_by_name_or_by_tier_and_only_of_bytes():
     assert "compress" not in phases()
     assert phases(phase=["compress"]) == {"compress"} and "compress" in phases(tier="cpu")
     cases = sweep.cases(Options(phase=["compress"]), "cpu", "sotu")
-    assert len({case.arch for case in cases}) >= 3 and len({case.seed for case in cases}) == 3
+    assert len({case.arch for case in cases}) == len(cases) >= 3
     trained = sweep.cases(Options(phase=["quality"]), "cpu", "sotu")
     same = {(case.arch, case.tokens, case.lr, case.batch, case.seq_len) for case in trained}
     assert {(c.arch, c.tokens, c.lr, c.batch, c.seq_len) for c in cases} <= same
