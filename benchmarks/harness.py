@@ -15,6 +15,7 @@ import archs
 from archs._ops import KernelRefused, noting_kernels
 from benchmarks import (
     bisection,
+    compress,
     exam,
     machine,
     modes,
@@ -31,7 +32,7 @@ from benchmarks.machine import Environment, clock
 from benchmarks.phases import PHASES, Step, Work, max_len
 from benchmarks.training import Checkpoint
 from results import Case, Probe, Reading, Record
-from results.schema import record_path
+from results.schema import OF_TEXT, record_path
 
 # after a first step that pays for caches and lazy buffers; a GPU's clock takes longer to settle
 WARMUP_S = {"cpu": 0.1, "cuda": 0.5}
@@ -39,6 +40,8 @@ MEASURE_S = {"cpu": 0.6, "cuda": 0.5}
 MIN_ROUNDS = {"cpu": 5, "cuda": 30}  # fewer only if they took longer than PATIENCE_S
 FEWEST_ROUNDS, MAX_ROUNDS = 5, 500
 PATIENCE_S = 4.0
+
+TEXT = {"quality": quality.observe, "compress": compress.observe}
 
 # (step, what to call untimed before each, rounds) → seconds of each round
 Stopwatch = Callable[[Step, Callable[[], None], int], tuple[float, ...]]
@@ -212,12 +215,10 @@ def measure(
     status, reason, seen = "ok", None, dict[str, Any]()
     probes: list[Probe] = []
     try:
-        if case.phase == "quality":
+        if case.phase in OF_TEXT:
             assert corpus is not None
-            kept = checkpoint(case, env, root, corpus)
-            seen = ledger.run(
-                "training", lambda: quality.observe(case, corpus, env.device, check, kept)
-            )
+            kept, observe = checkpoint(case, env, root, corpus), TEXT[case.phase]
+            seen = ledger.run("training", lambda: observe(case, corpus, env.device, check, kept))
             refuse_unless_it_ran(case, seen["kernels"])
         elif case.task is not None:
             kept = checkpoint(case, env, root)
@@ -283,7 +284,7 @@ ADAMW_BYTES = 28
 def model_facts(case: Case) -> dict[str, Any]:
     """Counts that need shapes only, so that they are known where the model itself did not fit."""
     phase = case.steps_of or case.phase  # limits: the step it begins with
-    vocab_size = vocabulary.size(case.tokenizer) if phase == "quality" else None
+    vocab_size = vocabulary.size(case.tokenizer) if phase in OF_TEXT else None
     if case.task is not None and case.load is not None:
         vocab_size = tasks.load(case.task)(case.load).vocab_size
     with torch.device("meta"):

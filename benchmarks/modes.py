@@ -29,6 +29,7 @@ MODES: dict[Phase, tuple[Mode, ...]] = {
     "prefill": ("eager", "compile"),
     "decode": ("eager", "compile", "graph"),
     "quality": ("eager",),
+    "compress": ("eager",),
     "recall": ("eager",),
     "state": ("eager",),
     "markov": ("eager",),

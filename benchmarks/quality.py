@@ -87,14 +87,14 @@ def remembered(model: LanguageModel, case: Case, corpus: Corpus, device: str) ->
     return remembrance(predictor(model, case, device), text_BT)
 
 
-def observe(
+def trained(
     case: Case,
     corpus: Corpus,
     device: str,
     check: Callable[[], None],
     checkpoint: Checkpoint | None = None,
-) -> dict[str, Any]:
-    """Train and evaluate: the fields of a Record. Raises Diverged, or what `check` raises."""
+) -> tuple[LanguageModel, dict[str, Any]]:
+    """The model, and its training's fields of a Record. Raises Diverged, or what `check` raises."""
     torch.manual_seed(case.seed)
     model = archs.build(
         case.arch,
@@ -105,12 +105,26 @@ def observe(
         short_conv=case.short_conv,
     ).to(device)
     with noting_kernels() as kernels:
-        trained = train(model, case, corpus, device, check, checkpoint)
-    return {
+        done = train(model, case, corpus, device, check, checkpoint)
+    return model, {
         "kernels": kernels,
         "corpus_sha256": corpus.sha256,
         "tokenizer_sha256": corpus.tokenizer.sha256,
+        **done.facts(),
+    }
+
+
+def observe(
+    case: Case,
+    corpus: Corpus,
+    device: str,
+    check: Callable[[], None],
+    checkpoint: Checkpoint | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate: the fields of a Record. Raises Diverged, or what `check` raises."""
+    model, facts = trained(case, corpus, device, check, checkpoint)
+    return {
+        **facts,
         **held_out(model, case, corpus, device),
         "remembrance": remembered(model, case, corpus, device),
-        **trained.facts(),
     }

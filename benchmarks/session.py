@@ -13,7 +13,7 @@ from benchmarks.sweep import TIMED
 from benchmarks.training import checkpoint_path
 from benchmarks.worker import TrainingPool
 from results import Case, Record
-from results.schema import record_path
+from results.schema import OF_TEXT, record_path
 
 
 class Session:
@@ -25,7 +25,7 @@ class Session:
         sweep.check(options)
         machine.settle()
         self.free_cores = machine.use_one_core() if device == "cpu" else []
-        reads_text = "quality" in sweep.asked_phases(options)
+        reads_text = any(phase in OF_TEXT for phase in sweep.asked_phases(options))
         self.corpus = corpus.load(options.corpus, options.tokenizer) if reads_text else None
         self.cases = sweep.cases(options, device, self.corpus.name if self.corpus else "")
         self.env = machine.environment(device, options.label)

@@ -11,12 +11,19 @@ import archs
 from archs._ops import every_op
 from benchmarks import modes, tasks, tiers
 from benchmarks.data import vocabulary
+from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
 from results import Case
 from results.schema import LEARNED, Mode, Phase, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
-ON_REQUEST: tuple[Phase, ...] = ("recall", "state", "markov", "limits")  # by name or --tier only
+ON_REQUEST: tuple[Phase, ...] = (
+    "compress",
+    "recall",
+    "state",
+    "markov",
+    "limits",
+)  # by name or --tier
 TIMED: tuple[Timed, ...] = ("train", "prefill", "decode")
 DTYPES = ("float32", "bfloat16")
 ORDER_SEED = 0
@@ -96,13 +103,13 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         {"default": "auto", "help": "of each op that has it; see `python -m benchmarks doctor`"},
     ),
     ("--seed", {"type": _list(int), "help": "seeds (default: 0)"}),
-    ("--tokens", {"type": int, "help": "quality and tasks: training tokens"}),
+    ("--tokens", {"type": int, "help": "text and tasks: training tokens"}),
     (
         "--flops",
-        {"type": float, "help": "quality: training FLOPs, the same for all, in place of tokens"},
+        {"type": float, "help": "text: training FLOPs, the same for all, in place of tokens"},
     ),
-    ("--lr", {"type": _list(float), "help": "quality and tasks: peak learning rates, a run each"}),
-    ("--tier", {"help": "quality and tasks: how much of them, of cpu, gpu, paper"}),
+    ("--lr", {"type": _list(float), "help": "text and tasks: peak learning rates, a run each"}),
+    ("--tier", {"help": "text and tasks: how much of them, of cpu, gpu, paper"}),
     ("--task", {"type": _list(str), "help": f"of {', '.join(tasks.names())} (default: all)"}),
     ("--load", {"type": _list(int), "help": "tasks: how much is to be kept in mind"}),
     (
@@ -114,10 +121,10 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         {
             "type": _list(str),
             "default": ["sotu"],
-            "help": "quality: sotu, english, korean, code, hf:NAME[:CONFIG], or files",
+            "help": "text: sotu, english, korean, code, hf:NAME[:CONFIG], or files",
         },
     ),
-    ("--tokenizer", {"default": "bytes", "help": f"quality: {vocabulary.FORM} (default: bytes)"}),
+    ("--tokenizer", {"default": "bytes", "help": f"text: {vocabulary.FORM} (default: bytes)"}),
     (
         "--memory-gib",
         {"type": float, "help": "limits: GiB to fit into (default: the GPU's; a CPU needs one)"},
@@ -161,6 +168,8 @@ def check(options: Any) -> None:
     _positive("--load", options.load or ())
     _positive("--flops", [options.flops])
     vocabulary.size(options.tokenizer)
+    if "compress" in asked_phases(options) and options.tokenizer != BYTES.name:
+        raise ValueError(f"--phase compress codes bytes, not {options.tokenizer}; use {BYTES.name}")
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])
@@ -220,7 +229,7 @@ def asked_phases(options: Any) -> list[Phase]:
 
 
 def _in_tier(phase: Phase, options: Any) -> bool:
-    """Tasks are set by a tier always, quality only by one that was named."""
+    """Quality is set by a tier only if one was named, all else that is learned always."""
     return phase in LEARNED and (options.tier is not None or phase != "quality")
 
 

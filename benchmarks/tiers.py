@@ -1,4 +1,4 @@
-"""How much of quality and of the tasks is asked: benchmarks/tiers.toml, narrowed by options."""
+"""How much is asked of all that is learned: benchmarks/tiers.toml, narrowed by options."""
 
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import archs
 from benchmarks.quality import default_lr, tokens_for
 from results import Case
-from results.schema import Learned, Phase
+from results.schema import OF_TEXT, Learned, Phase
 
 TIERS = Path(__file__).with_name("tiers.toml")
 SHORT_CONV = {"on": True, "off": False}
@@ -22,13 +22,13 @@ class Ask:
     """One training's setting, and the architectures, loads and seeds to cross it with."""
 
     phase: Learned
-    task: str | None = None  # None: quality
+    task: str | None = None  # None: of text
     size: str
     seq_len: int
     batch: int
     steps: int
     seeds: tuple[int, ...]
-    loads: tuple[int, ...] = ()  # empty: quality
+    loads: tuple[int, ...] = ()  # empty: of text
     archs: tuple[str, ...] = ()  # empty: all
     short_conv: tuple[str, ...] = ()  # of "on", "off"; empty: as published
     by_name: bool = False  # asked only where --task says so
@@ -75,7 +75,7 @@ def cases(
 
 
 def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
-    text = ask.phase == "quality"
+    text = ask.phase in OF_TEXT
     for arch, size, seq_len, seed, load, conv in product(
         options.arch or ask.archs or archs.names(),
         options.size or [ask.size],
@@ -108,6 +108,6 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
 
 def budgeted(case: Case, options: Any) -> Case:
     """With the training tokens that options name, or that their FLOPs buy this architecture."""
-    if options.flops and case.phase == "quality":
+    if options.flops and case.phase in OF_TEXT:
         return replace(case, flops=round(options.flops), tokens=tokens_for(options.flops, case))
     return replace(case, tokens=options.tokens or case.tokens)

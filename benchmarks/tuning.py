@@ -15,7 +15,7 @@ import results
 from benchmarks import sweep
 from benchmarks.session import Session
 from results import Case, Record
-from results.schema import LEARNED
+from results.schema import LEARNED, OF_TEXT
 
 GRID = range(-3, 3)  # doublings of the rate at hand
 REACH = 4  # doublings beyond either end
@@ -51,7 +51,7 @@ def valid_nats(record: Record) -> float | None:
     """Summed over the validation targets, which rivals share; None if it failed."""
     if record.status != "ok":
         return None
-    if record.case.phase == "quality":
+    if record.case.phase in OF_TEXT:
         (told,) = (told for told in record.evaluations if told.split == "valid")
         return sum(told.nats)
     (tally,) = (tally for tally in record.tallies if tally.split == "valid")

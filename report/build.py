@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from report import claims, crossovers, domains, health, peers
+from report import claims, compression, crossovers, domains, health, peers
 from report.attainment import attained, frontier_table, reference
-from report.choice import Setting, best_learning_rates
+from report.choice import Setting, best_learning_rates, common_setting
 from report.claims import Evidence, Finding
 from report.compare import Comparison, comparisons, trained_setting
 from report.crossovers import Contest
+from report.plots import compression as plot_compression
 from report.plots import context, frontier, length, tasks
 from report.plots import domains as plot_domains
 from report.plots.drawing import Drawing
@@ -24,7 +25,7 @@ from report.roofline import contradictions
 from report.sensitivity import curves
 from report.sentences import sentences
 from report.summary import by_length, markdown, of_tasks, summary
-from report.table import tidy
+from report.table import of_metric, tidy
 from results import Record
 
 NEEDS = {
@@ -93,6 +94,20 @@ def _by_domain(evidence: Evidence, trained: Setting | None) -> list[tuple[str, p
     return [(title, domains.table(found))]
 
 
+def _coders(evidence: Evidence) -> tuple[Setting | None, list[Record]]:
+    """The setting in which most compressed, and their Records."""
+    setting = common_setting(of_metric(evidence.rows, "compression_rate"))
+    return setting, compression.of_setting(evidence.chosen, setting) if setting else []
+
+
+def _compression(evidence: Evidence) -> list[tuple[str, pd.DataFrame]]:
+    _, coders = _coders(evidence)
+    if not coders:
+        return []
+    title = "Compression of held-out text, lower bits per byte are better"
+    return [(title, compression.table(coders))]
+
+
 def _figures(
     evidence: Evidence,
     told: Sequence[Contest],
@@ -102,11 +117,13 @@ def _figures(
 ) -> tuple[dict[str, Drawing | None], list[Drawing]]:
     """All that there may be, by name, and the frontier's panels alone."""
     rows, frontiers, trained = evidence.rows, evidence.attained, trained_setting(evidence.rows)
+    coded, coders = _coders(evidence)
     figures = {
         "frontier": frontier.draw(frontiers, looks, f"frontier{suffix}", who),
         "length": length.draw(rows, looks, f"length{suffix}", who, told),
         "context": context.draw(evidence.chosen, trained, looks, f"context{suffix}", who),
         "domains": plot_domains.draw(evidence.chosen, trained, looks, f"domains{suffix}", who),
+        "compression": plot_compression.draw(coders, coded, looks, f"compression{suffix}", who),
         "tasks": tasks.draw(evidence.chosen, looks, f"tasks{suffix}", who),
     }
     single = [
@@ -145,7 +162,7 @@ def _section(
         words=sentences(rows, crossed),
         crossings=crossovers.told_table(crossed),
         crossovers=crossovers.table(crossed),
-        of_tasks=[*of_tasks(rows), *_by_domain(evidence, trained)],
+        of_tasks=[*of_tasks(rows), *_by_domain(evidence, trained), *_compression(evidence)],
         by_length=by_length(rows),
         rates_tried=list(curves(records)),
         match=parameter_match(records),

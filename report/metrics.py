@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median, quantiles
 
-from report import roofline
+from report import compression, roofline
 from report.frontier import Better
 from report.losses import (
     accuracy,
@@ -117,6 +118,15 @@ def _answered(
     return Metric(name=name, label=label, unit=unit, better=better, phases=phases, of=of)
 
 
+def _compressed(
+    name: str, label: str, unit: str, better: Better, value: Callable[[Record], float | None]
+) -> Metric:
+    def of(record: Record) -> float | None:
+        return value(record) if record.status == "ok" else None
+
+    return Metric(name=name, label=label, unit=unit, better=better, phases=("compress",), of=of)
+
+
 def _peak(record: Record) -> float | None:
     return record.peak_bytes if record.status == "ok" else None
 
@@ -177,6 +187,45 @@ _ROWS = (
     _answered("accuracy", "Right answers", "fraction", "higher", ("recall", "state"), accuracy),
     _answered("solved", "Seeds that solved it", "fraction", "higher", ("recall", "state"), solved),
     _answered("excess", "Loss beyond Bayes", "nats", "lower", ("markov",), excess_nats),
+    _compressed(
+        "compression_rate", "Compressed size", "bits/byte", "lower", compression.static_rate
+    ),
+    _compressed(
+        "prequential_rate",
+        "Compressed size while learning",
+        "bits/byte",
+        "lower",
+        compression.prequential_rate,
+    ),
+    _compressed(
+        "adjusted_rate_16",
+        "Compressed size with 16-bit weights",
+        "bits/byte",
+        "lower",
+        partial(compression.adjusted_rate, weight_bytes=2),
+    ),
+    _compressed(
+        "adjusted_rate_32",
+        "Compressed size with 32-bit weights",
+        "bits/byte",
+        "lower",
+        partial(compression.adjusted_rate, weight_bytes=4),
+    ),
+    _compressed(
+        "encode_speed",
+        "Compression",
+        "bytes/s",
+        "higher",
+        partial(compression.speed, decoding=False),
+    ),
+    _compressed(
+        "decode_speed",
+        "Decompression",
+        "bytes/s",
+        "higher",
+        partial(compression.speed, decoding=True),
+    ),
+    _compressed("coder_overhead", "Coder's overhead", "fraction", "lower", compression.overhead),
     _timed("train_throughput", "Training", "tokens/s", ("train",), _tokens_read_per_s),
     _timed("prefill_throughput", "Prefill", "tokens/s", ("prefill",), _tokens_read_per_s),
     _timed("time_to_first_token", "Time to first token", "s", ("prefill",), _seconds),

@@ -25,6 +25,7 @@ _STEPS = {
         (1.0, " B"),
     ),
     "tokens/s": _THOUSANDS,
+    "bytes/s": ((1e9, " GB/s"), (1e6, " MB/s"), (1e3, " kB/s"), (1.0, " B/s")),
     "parameters": _THOUSANDS,
     "sequences": ((1.0, ""),),
     "tokens": ((1.0, ""),),

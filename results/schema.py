@@ -23,10 +23,14 @@ ROOT = Path(__file__).parent
 SCHEMA = 1
 
 Timed = Literal["train", "prefill", "decode"]
-Learned = Literal["quality", "recall", "state", "markov"]
+OfText = Literal["quality", "compress"]
+OF_TEXT: tuple[OfText, ...] = typing.get_args(OfText)
+Learned = Literal[OfText, "recall", "state", "markov"]
 LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
 Phase = Literal[Timed, Learned, "limits", "peer-train", "peer-decode"]
 Mode = Literal["eager", "compile", "graph"]
+# the text, the training text, or the one behind the other
+Coded = Literal["text", "training", "both"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
 
 
@@ -46,10 +50,10 @@ class Case:
     dtype: str = "float32"
     seed: int = 0
     tokens: int | None = None  # where a model is trained: its training tokens, the whole budget
-    flops: int | None = None  # quality: the training FLOPs that made `tokens`; None: tokens did
+    flops: int | None = None  # of text: the training FLOPs that made `tokens`; None: tokens did
     lr: float | None = None  # where a model is trained: peak learning rate
-    corpus: str | None = None  # quality: the text's name
-    tokenizer: str = "bytes"  # quality: bytes or bpe:N, N tokens
+    corpus: str | None = None  # of text: the text's name
+    tokenizer: str = "bytes"  # of text: bytes or bpe:N, N tokens
     task: str | None = None  # recall, state, markov: a file of benchmarks/tasks/
     load: int | None = None  # recall, state, markov: how much is to be kept in mind, in its units
     # a convolution over the last few tokens ahead of each mixer: with, without, as published
@@ -72,7 +76,7 @@ class Case:
         if self.tokens is not None:
             parts += [f"n{self.tokens}"] if self.flops is None else [f"f{self.flops:.3g}"]
             parts += [f"lr{self.lr:g}"]
-        parts += [f"{self.corpus}"] * (self.phase == "quality")
+        parts += [f"{self.corpus}"] * (self.phase in OF_TEXT)
         parts += [self.tokenizer.replace(":", "")] * (self.tokenizer != "bytes")
         if self.phase == "limits":
             parts += [f"{self.grows}", f"{self.steps_of}"]
@@ -140,6 +144,32 @@ class Remembrance:
     distance: tuple[float, ...]  # total variation, 0 to 1, to the prediction from the whole past
     nats: tuple[float, ...]  # the next token's negative log-likelihood
     bayes_distance: tuple[float, ...] = ()  # of the exact Bayes predictor, where there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coding:
+    """Held-out text coded by the model's predictions, and decoded again bit for bit."""
+
+    lanes: int  # texts side by side, a step of the model codes a byte of each
+    text_bytes: int  # of all lanes
+    coded_bytes: int
+    ideal_nats: float  # the text's negative log-likelihood, what a perfect coder would take
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """A general-purpose compressor's go at the text, or at the training text without or with it."""
+
+    name: str
+    setting: str
+    version: str
+    coded: Coded
+    whole_bytes: int
+    coded_bytes: int
+    encode_s: tuple[float, ...]  # each round
+    decode_s: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +250,9 @@ class Record:
     progress: tuple[Progress, ...] = ()  # tasks: while training
     tallies: tuple[Tally, ...] = ()  # tasks: once trained
     remembrance: Remembrance | None = None  # quality, markov: once trained, on test
+    training_bytes: int | None = None  # compress: the text that training windows are drawn from
+    coding: Coding | None = None  # compress: once trained, of test text
+    codecs: tuple[Codec, ...] = ()  # compress: others on the same text
     schema: int = SCHEMA
 
     def path(self, root: Path = ROOT) -> Path:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from report.choice import best_learning_rates
 from report.claims import Evidence
 from report.compare import comparisons
 from report.table import tidy
-from results import Progress, Record, Remembrance, Tally
+from results import Codec, Coding, Progress, Record, Remembrance, Tally
 from tests.report_records import quality, record
 
 LENGTHS = (64, 256, 1024, 4096, 16384)
@@ -97,6 +98,54 @@ def remembering(arch: str, context: int, phase: str = "quality", **given: Any) -
         quality(arch, 4.0, 4.0, seed=seed, kernels=OPS[arch], remembrance=past, **given)
         for seed in range(3)
     ]
+
+
+def codecs(warmed: dict[str, float], text_bytes: int = 2**15) -> tuple[Codec, ...]:
+    """Compressors that take so many bits a byte behind training text, and half a bit more alone."""
+    training_bytes = 10**6
+    return tuple(
+        Codec(
+            name=name,
+            setting="level 9",
+            version="lib 1.0",
+            coded=coded,
+            whole_bytes=whole_bytes,
+            coded_bytes=coded_bytes,
+            encode_s=(whole_bytes / 1e6,),
+            decode_s=(whole_bytes / 4e6,),
+        )
+        for name, rate in warmed.items()
+        for coded, whole_bytes, coded_bytes in (
+            ("text", text_bytes, round((rate + 0.5) * text_bytes / 8)),
+            ("training", training_bytes, training_bytes // 4),
+            (
+                "both",
+                training_bytes + text_bytes,
+                training_bytes // 4 + round(rate * text_bytes / 8),
+            ),
+        )
+    )
+
+
+def compressed(
+    arch: str, rate: float, seeds: int = 3, scatter: float = 0.005, **given: Any
+) -> list[Record]:
+    """Models of so many bits a byte, beside compressors whose best takes 1.5."""
+    random, text_bytes, runs = np.random.default_rng(list(arch.encode())), 2**15, []
+    for seed in range(seeds):
+        own = rate + random.normal(0, scatter)
+        coding = Coding(
+            lanes=16,
+            text_bytes=text_bytes,
+            coded_bytes=round(own * text_bytes / 8),
+            ideal_nats=own * text_bytes * math.log(2) / 1.001,
+            encode_s=2.0,
+            decode_s=2.5,
+        )
+        told = {"coding": coding, "codecs": codecs({"swift": 2.0, "thorough": 1.5})}
+        (whole,) = [quality(arch, 2**own, 2**own, seed=seed, kernels=OPS[arch], **told, **given)]
+        runs.append(replace(whole, case=replace(whole.case, phase="compress")))
+    return runs
 
 
 def answers(

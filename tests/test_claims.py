@@ -11,7 +11,16 @@ from report.claims import CLAIMS, findings
 from report.claims.evidence import Range, decide
 from report.claims.tasks import effective_context, rise, steps_to_solve
 from report.statistics import Estimate
-from tests.claim_records import OPS, answers, evidence, read, remembering, timed, trained
+from tests.claim_records import (
+    OPS,
+    answers,
+    compressed,
+    evidence,
+    read,
+    remembering,
+    timed,
+    trained,
+)
 from tests.report_records import machine, record
 
 GPU = {"machine": {"device": "cuda", "gpu": "Imaginary 9000"}}
@@ -138,6 +147,11 @@ PLANTED = {
         ],
     },
 }
+PLANTED["compression"] = {
+    "supported": [*compressed("attentive", 1.4), *compressed("elman", 1.7)],
+    "refuted": [*compressed("attentive", 1.9), *compressed("elman", 1.7)],
+    "not decided": compressed("attentive", 1.5, scatter=0.05),
+}
 CASES = [
     (name, verdict, records)
     for name, outcomes in PLANTED.items()
@@ -245,6 +259,17 @@ def test_what_is_read_from_one_run():
     assert effective_context(remembering("elman", 16)[0]) == pytest.approx(4, abs=0.05)
     (solved, *_) = answers("recall", "mqar", "attentive", 1.0, solved_at=300)
     assert steps_to_solve(solved) == 300
+
+
+def test_compression_is_judged_on_each_text_at_its_greatest_budget():
+    small, great = compressed("elman", 1.9, tokens=1000), compressed("elman", 1.4, tokens=9000)
+    finding = found("compression", [*small, *great])
+    assert finding.judgement.verdict == "supported" and finding.judgement.records == great
+    elsewhere = compressed("elman", 1.9, tokens=9000, corpus="code")
+    finding = found("compression", [*great, *elsewhere])
+    assert finding.judgement.verdict == "refuted"
+    assert "beats swift, thorough" in " ".join(finding.judgement.measured)
+    assert found("compression", compressed("elman", 1.4, seeds=2)).judgement.verdict != "supported"
 
 
 def test_the_report_says_what_the_measurements_say(tmp_path):

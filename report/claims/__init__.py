@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from report.claims import cost, quality, tasks
+from report.claims import compression, cost, quality, tasks
 from report.claims.evidence import SEEDS, Evidence, Judgement, Verdict
 
 TITLE = "What the measurements say"
@@ -166,6 +166,17 @@ CLAIMS = (
         ),
         command=f"pytest benchmarks --phase quality,train,prefill,decode --seed {_SEEDS}",
         judge=quality.on_the_frontier,
+    ),
+    Claim(
+        name="compression",
+        sentence="A language model compresses text better than general-purpose compressors.",
+        rule=(
+            "On each text, with the greatest budget: held-out bits a byte of the best model by "
+            "validation, its weights not counted, less those of the best compressor that has read "
+            "as much training text: below 0 supports, above refutes."
+        ),
+        command=f"pytest benchmarks --phase compress --seed {_SEEDS}",
+        judge=compression.compresses_better,
     ),
 )
 
