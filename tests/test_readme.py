@@ -8,8 +8,9 @@ from statistics import median
 import numpy as np
 
 import results
-from report import peer_profile, peers
+from report import claims, peer_profile, peers
 from report.build import sections
+from report.claims import findings
 from report.sensitivity import curves
 from report.summary import markdown
 
@@ -20,6 +21,11 @@ LABEL = "reference-cpu-2-core-amd-epyc"
 def test_the_table_is_what_the_records_say():
     (part,) = sections(results.load([LABEL]).records)
     assert markdown(part.summary) in (ROOT / "README.md").read_text()
+
+
+def test_the_verdicts_are_what_the_records_say():
+    found = findings([part.evidence for part in sections(results.load([LABEL]).records)])
+    assert claims.markdown(found) == (ROOT / "docs" / "verdicts.md").read_text()
 
 
 def test_every_link_into_the_repository_leads_somewhere():
