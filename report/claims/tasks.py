@@ -228,13 +228,16 @@ def recall_needs_state(evidence: Evidence) -> Judgement:
         elif own and own.high < FAILED and patience is not None and patience >= PATIENCE:
             verdict = "supported"
         given = "an unknown multiple of" if patience is None else f"{patience:.1f} times"
+        learned = (
+            "" if any(map(steps_to_solve, runs[arch].values())) else ", not learned within budget"
+        )
         state = "unknown" if share is None else f"{100 * share:.2g} % of its bytes"
         judged.append(
             Judgement(
                 verdict=verdict,
                 measured=[
-                    f"{load} pairs: {arch} is right in {say_share(own)}, {attention} in "
-                    f"{say_share(right)}; given {given} the steps that {attention} needed, "
+                    f"{load} pairs: {arch} is right in {say_share(own)}{learned}; {attention} in "
+                    f"{say_share(right)}. Given {given} the steps that {attention} needed, "
                     f"its state {state}"
                 ],
                 records=[*runs[arch].values(), *runs[attention].values()],
