@@ -279,7 +279,8 @@ def test_the_report_shows_pairs_and_is_otherwise_the_same(tmp_path, capsys):
     page, table = ((outs["with"] / name).read_text() for name in ("index.html", "table.md"))
     for text in (page, table):
         assert text.count(told.TITLE) == 1 + (text is page) and "3× (2.5–5.5)" in text
-    assert SIZE_NAME not in page and 'href="peers.csv"' in page
+    # its name stands only where a hover says which file a number is from: packed, not in words
+    assert SIZE_NAME not in page and 'data-file="peers.csv"' in page
     assert len(pd.read_csv(outs["with"] / "peers.csv")) == 2
     without = (outs["without"] / "index.html").read_text()
     assert told.TITLE not in without and "peers.csv" not in without
