@@ -1,4 +1,4 @@
-"""The only file that knows pytest: options, order, the stopwatch, what is printed."""
+"""The only file that knows pytest: options, order, the table at the end, what is printed."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import results
 from archs._ops import KernelRefused
 from benchmarks import revisits, sweep, timing
-from benchmarks.phases import Step
+from benchmarks.isolation import Halt
 from benchmarks.progress import Progress
 from benchmarks.session import Session
 from results import Case, Record
@@ -70,25 +70,13 @@ def pytest_collection_finish(session: Any) -> None:
         running.start(cases)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
-    session.config.stash[PROGRESS] = Progress(cases, 1 + len(running.free_cores))
+    session.config.stash[PROGRESS] = Progress(cases, 1 + len(running.crew_cores))
 
 
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
     """Measure one case, unless an earlier run did."""
     session = request.config.stash[SESSION]
-    benchmark: Any = None
-
-    def stopwatch(step: Step, before: Callable[[], None], rounds: int) -> tuple[float, ...]:
-        nonlocal benchmark
-        # asked for only now: pytest-benchmark warns of a stopwatch nobody pressed
-        benchmark = request.getfixturevalue("benchmark")
-        if session.env.device == "cuda":
-            # a clock read around each step would have to wait for it, and leave the GPU idle
-            CLOCK.play(timing.by_events(step, before, rounds))
-            step, before = (lambda: None), (lambda: None)
-        benchmark.pedantic(step, setup=before, rounds=rounds)
-        return tuple(benchmark.stats.stats.data)
 
     def run(case: Case) -> None:
         try:
@@ -99,12 +87,21 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
             session.note(record)
             pytest.skip("measured already")
         try:
-            record = session.measure(case, stopwatch)
+            record = session.measure(case)
         except KernelRefused as error:
+            pytest.fail(str(error), pytrace=False)
+        except Halt as error:
+            request.session.shouldfail = str(error)
             pytest.fail(str(error), pytrace=False)
         session.note(record)
         request.node.user_properties += [("status", record.status), ("reason", record.reason)]
-        if benchmark is not None:
+        if record.status == "error":
+            pytest.fail(f"{case}: {record.reason}", pytrace=False)
+        if record.step_s:
+            # asked for only now: pytest-benchmark warns of a stopwatch nobody pressed
+            benchmark: Any = request.getfixturevalue("benchmark")
+            CLOCK.play(record.step_s)
+            benchmark.pedantic(lambda: None, rounds=len(record.step_s))
             benchmark.extra_info.update(extra_info(record))
 
     return run

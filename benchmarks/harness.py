@@ -1,7 +1,7 @@
 """Case in, Record out. The one path that every architecture is measured through."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ from benchmarks import (
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
 from benchmarks.machine import Environment, clock
-from benchmarks.phases import PHASES, Step, Work, max_len
+from benchmarks.phases import PHASES, Step, Work, max_len, precision
 from benchmarks.training import Checkpoint
 from results import Case, Probe, Reading, Record
 from results.schema import OF_TEXT, record_path
@@ -40,6 +40,7 @@ MEASURE_S = {"cpu": 0.6, "cuda": 0.5}
 MIN_ROUNDS = {"cpu": 5, "cuda": 30}  # fewer only if they took longer than PATIENCE_S
 FEWEST_ROUNDS, MAX_ROUNDS = 5, 500
 PATIENCE_S = 4.0
+FEW = 8  # tokens
 
 TEXT = {"quality": quality.observe, "compress": compress.observe}
 
@@ -49,6 +50,10 @@ Stopwatch = Callable[[Step, Callable[[], None], int], tuple[float, ...]]
 
 class TimedOut(Exception):
     """A case outlived its limit; raised between steps, so whatever ran before stays valid."""
+
+
+class NotFinite(ArithmeticError):
+    """A model that computes no numbers, so that its speed is no answer."""
 
 
 @dataclass
@@ -62,7 +67,11 @@ class Ledger:
         try:
             return call()
         finally:
-            self.spent_s[what] = self.spent_s.get(what, 0.0) + time.perf_counter() - start
+            self.add({what: time.perf_counter() - start})
+
+    def add(self, spent_s: Mapping[str, float]) -> None:
+        for what, seconds in spent_s.items():
+            self.spent_s[what] = self.spent_s.get(what, 0.0) + seconds
 
 
 def deadline(limit_s: float) -> Callable[[], None]:
@@ -93,6 +102,18 @@ def refuse_unless_it_ran(case: Case, kernels: dict[str, str]) -> None:
     if case.kernel != "auto" and case.kernel not in kernels.values():
         ran = ", ".join(f"{op} ({kernel})" for op, kernel in kernels.items())
         raise KernelRefused(f"{case}: none of its ops has a kernel {case.kernel!r}: {ran}")
+
+
+@torch.inference_mode()
+def refuse_unless_finite(model: archs.LanguageModel, case: Case, device: str) -> None:
+    """Raises NotFinite if a few tokens' logits are not numbers; after a step, as training's first
+    may have spoiled the weights."""
+    tokens_BT = torch.arange(min(FEW, case.seq_len), device=device)[None]
+    with noting_kernels(), precision(case, device):  # which are not the timed step's
+        x_BTD, _ = model(tokens_BT)
+        finite = bool(model.logits(x_BTD).isfinite().all())
+    if not finite:
+        raise NotFinite("the logits are not finite after the first step")
 
 
 def warm_up(work: Work, device: str) -> int:
@@ -143,8 +164,10 @@ def watched_steps(
     case: Case, env: Environment, stopwatch: Stopwatch, check: Callable[[], None], ledger: Ledger
 ) -> dict[str, Any]:
     """A first step, warm-up, timed steps, and how the machine did meanwhile."""
-    work = PHASES[case.phase](build(case, env.device), case)
+    model = build(case, env.device)
+    work = PHASES[case.phase](model, case)
     seen = ledger.run("first step", lambda: first_step(case, work))
+    refuse_unless_finite(model, case, env.device)
     check()
     rounds = ledger.run("warm-up", lambda: warm_up(work, env.device))
     card, readings, turns = sensors.card(env.device), list[Reading](), count()
@@ -211,7 +234,8 @@ def measure(
     """The Record of `case`; a training keeps its checkpoint under `root`. Out of memory, timeout
     and divergence are answers; any other exception is a bug and surfaces. Raises KernelRefused if
     `case.kernel` cannot run."""
-    check, ledger = deadline(limit_s), ledger or Ledger()
+    began, check, ledger = time.perf_counter(), deadline(limit_s), ledger or Ledger()
+    stopwatch = stopwatch or partial(timing.stopwatch, env.device)
     status, reason, seen = "ok", None, dict[str, Any]()
     probes: list[Probe] = []
     try:
@@ -234,10 +258,11 @@ def measure(
             if not any(probe.fitted for probe in probes):
                 status, reason = "oom", f"the smallest {case.grows} does not fit"
         else:
-            assert stopwatch is not None
             seen = time_steps(case, env, stopwatch, check, ledger)
     except TimedOut as error:
         status, reason = "timeout", str(error)
+    except NotFinite as error:
+        status, reason = "diverged", str(error)
     except training.Diverged as error:
         status, reason, seen = "diverged", str(error), {"train_nats": tuple(error.nats)}
     except RuntimeError as error:
@@ -245,7 +270,8 @@ def measure(
             raise
         status, reason = "oom", str(error).partition("\n")[0] or "out of memory"
     told = {"status": status, "reason": reason, "probes": tuple(probes)}
-    return record(case, env, **told, **model_facts(case), **seen)
+    facts = model_facts(case)
+    return record(case, env, **told, **facts, **seen, took_s=time.perf_counter() - began)
 
 
 def checkpoint(

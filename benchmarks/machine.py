@@ -41,17 +41,21 @@ def pick_device(asked: str | None) -> str:
     return asked or ("cuda" if have_cuda else "cpu")
 
 
-def use_one_core() -> list[int]:
-    """Keep this process to one core and one thread; the other cores this machine lends us.
+def cores() -> list[int | None]:
+    """Those this machine lends us; None: one of them, where a process cannot be kept to one.
 
-    A CPU cell is timed on one thread: two threads that share a busy machine time the scheduler.
+    A CPU cell is timed on one thread of one core: two threads that share a busy machine time the
+    scheduler.
     """
+    return [*sorted(os.sched_getaffinity(0))] if sys.platform == "linux" else [None]
+
+
+def use_cores(*cores: int | None) -> None:
+    """Keep this process to one thread, and to these cores if there are any."""
     torch.set_num_threads(1)
-    if sys.platform != "linux":
-        return []
-    first, *others = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {first})
-    return others
+    numbers = {core for core in cores if core is not None}
+    if numbers and sys.platform == "linux":
+        os.sched_setaffinity(0, numbers)
 
 
 def settle() -> None:

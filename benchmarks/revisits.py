@@ -65,10 +65,14 @@ def calmer(first: Record, again: Record) -> Record:
 def until_calm(
     timed: dict[Case, Record], again: Callable[[Record], Record], in_time: Callable[[], bool]
 ) -> Iterator[tuple[Record, Record]]:
-    """Visit the most disturbed cell until none is left or time is up: each as it was, as it is."""
-    while in_time() and (disturbed := to_revisit(timed.values())):
+    """Visit the most disturbed cell until none is left or time is up: each as it was, as it is. One
+    whose visit does not finish is left alone from then on."""
+    left = set(timed)
+    while in_time() and (disturbed := [r for r in to_revisit(timed.values()) if r.case in left]):
         first = disturbed[0]
         timed[first.case] = again(first)
+        if timed[first.case] == first:
+            left.discard(first.case)
         yield first, timed[first.case]
 
 

@@ -1,5 +1,7 @@
-"""One sweep in one process: which cells are left, which core runs them, what is known meanwhile."""
+"""One sweep: which cells are left, which process measures them, what is known meanwhile."""
 
+import fcntl
+import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -7,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import results
-from benchmarks import corpus, harness, machine, revisits, sweep
-from benchmarks.harness import Ledger, Stopwatch
+from benchmarks import corpus, harness, isolation, machine, revisits, sweep
+from benchmarks.harness import Ledger
+from benchmarks.isolation import Crew, Halt, Worker
+from benchmarks.machine import Environment
+from benchmarks.process import Ended
 from benchmarks.sweep import TIMED
 from benchmarks.training import checkpoint_path
-from benchmarks.worker import TrainingPool
 from results import Case, Record
 from results.schema import OF_TEXT, record_path
 
@@ -23,39 +27,47 @@ class Session:
         self.options, self.root = options, Path(options.results)
         device = machine.pick_device(options.device)
         sweep.check(options)
-        machine.settle()
-        self.free_cores = machine.use_one_core() if device == "cpu" else []
         reads_text = any(phase in OF_TEXT for phase in sweep.asked_phases(options))
         self.corpus = corpus.load(options.corpus, options.tokenizer) if reads_text else None
         self.cases = sweep.cases(options, device, self.corpus.name if self.corpus else "")
-        self.env = machine.environment(device, options.label)
+        first, *others = machine.cores() if device == "cpu" else [None]
+        machine.use_cores(*(others or [first]))  # not where cells are timed
+        self.worker, self.crew_cores = Worker(device, first), others
+        self.env = self._environment(device)
         self.ledger, self.began_s = Ledger(), time.perf_counter()
+        self.had: dict[Case, Record] = {}  # by earlier runs
         self.todo: set[Case] = set()
         self.out_of_memory: dict[tuple[str, ...], int] = {}  # shortest length that did not fit
         self.timed: dict[Case, Record] = {}  # by this session
         self.last_timed: Case | None = None
-        self.pool: TrainingPool | None = None
-        self.training: dict[Case, Future[None]] = {}
+        self.lock: int | None = None
+        self.crew: Crew | None = None
+        self.training: dict[Case, Future[Record]] = {}
+
+    def _environment(self, device: str) -> Environment:
+        """A GPU's is asked for in the worker, so that this process holds none of its memory."""
+        if device == "cpu":
+            return machine.environment(device, self.options.label)
+        return Environment(**self._ask("environment", device=device, label=self.options.label))
+
+    def _ask(self, do: str, **job: Any) -> dict[str, Any]:
+        """Raises ValueError if the worker cannot answer."""
+        try:
+            return self.worker.ask({"do": do, **job})
+        except (Ended, Halt) as error:
+            raise ValueError(f"nothing can be measured: {do}: {error}") from None
 
     @property
     def folder(self) -> Path:
         return self.root / self.env.label
 
     def start(self, wanted: Iterable[Case]) -> None:
-        """Check that results can be kept, measure the ceilings, set the training cores to work.
+        """Claim the results folder, measure the ceilings, set the training cores to work.
 
-        Raises ValueError if the results folder cannot be written.
+        Raises ValueError if the folder cannot be written, or another sweep writes it.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".writable").touch()
-            (self.folder / ".writable").unlink()
-        except OSError as error:
-            raise ValueError(
-                f"results cannot be kept in {self.folder}: {error.strerror}; "
-                "use --results DIR with a folder you may write"
-            ) from None
-        todo = [case for case in wanted if self.options.fresh or not self.path(case).exists()]
+        self._claim()
+        todo = [case for case in wanted if not self._has(case)]
         self.todo = set(todo)
         self.last_timed = next((case for case in reversed(todo) if case.phase in TIMED), None)
         for dtype in sorted({case.dtype for case in todo}):
@@ -64,34 +76,74 @@ class Session:
             for case in todo:
                 checkpoint_path(self.path(case)).unlink(missing_ok=True)
         training = [case for case in todo if case.tokens is not None]
-        if training and len(todo) > 1 and self.free_cores:
-            cores = self.free_cores[: len(training)]
-            self.pool = self.pool or TrainingPool(cores, self.env, self.root)
-            # from the far end, so that this process, done timing, meets the workers halfway
+        if training and len(todo) > 1 and self.crew_cores:
+            cores = self.crew_cores[: len(training)]
+            self.crew = self.crew or Crew(cores, self.env, self.root)
+            # from the far end, so that the other worker, done timing, meets these halfway
             for case in reversed(training):
-                self.training[case] = self.pool.submit(
+                self.training[case] = self.crew.submit(
                     case, self.options.corpus, self.options.timeout
                 )
+
+    def _claim(self) -> None:
+        """The folder, for this process until it ends, however it ends; without what a killed one
+        left half written."""
+        if self.lock is not None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".writable").touch()
+            (self.folder / ".writable").unlink()
+            self.lock = os.open(self.folder, os.O_RDONLY)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for unfinished in self.folder.glob(".*.tmp"):
+                unfinished.unlink()
+        except BlockingIOError:
+            raise ValueError(
+                f"another sweep is measuring into {self.folder}; "
+                "wait for it, or give this one a --label of its own"
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"results cannot be kept in {self.folder}: {error.strerror}; "
+                "use --results DIR with a folder you may write"
+            ) from None
+
+    def _has(self, case: Case) -> bool:
+        """Whether an earlier run answered. An error is no answer: it is measured again; a file that
+        is no Record stays, and is told."""
+        if self.options.fresh or not self.path(case).exists():
+            return False
+        try:
+            record = results.read(self.path(case))
+        except results.UnreadableRecord:
+            return True
+        if record.status != "error":
+            self.had[case] = record
+        return record.status != "error"
 
     def path(self, case: Case) -> Path:
         return record_path(case, self.env.label, self.root)
 
     def _ceilings(self, dtype: str) -> dict[str, dict[str, Any]]:
-        return self.ledger.run("ceilings", lambda: machine.measure_ceilings(self.env.device, dtype))
+        asked = {"device": self.env.device, "dtype": dtype}
+        return self.ledger.run("ceilings", lambda: self._ask("ceilings", **asked))
 
     def finished(self, case: Case) -> Record | None:
         """The Record of `case` that an earlier run saved, or None.
 
         Raises results.UnreadableRecord if the file there is not a Record.
         """
-        return None if case in self.todo else results.read(self.path(case))
+        if case in self.todo:
+            return None
+        return self.had[case] if case in self.had else results.read(self.path(case))
 
-    def measure(self, case: Case, stopwatch: Stopwatch | None = None) -> Record:
-        """The Record of `case`, saved."""
+    def measure(self, case: Case) -> Record:
+        """The Record of `case`, saved. Raises KernelRefused, and Halt if there can be no more."""
         future = self.training.get(case)
         if future is not None and not future.cancel():
-            self.ledger.run("training", future.result)
-            return results.read(self.path(case))
+            record: Record = self.ledger.run("training", future.result)
+            return record
         fits = self.out_of_memory.get(_alike(case), case.seq_len)
         if fits < case.seq_len:
             record = harness.record(
@@ -101,20 +153,22 @@ class Session:
                 reason=f"not run: out of memory at {fits} tokens already",
                 **harness.model_facts(case),
             )
-        else:
-            record = harness.measure(
-                case,
-                self.env,
-                stopwatch=stopwatch,
-                corpus=self.corpus,
-                root=self.root,
-                limit_s=self.options.timeout,
-                ledger=self.ledger,
-            )
-        record.save(self.root)
+            return isolation.keep(record, self.root)
+        record = self._work(case)
         if case.phase in TIMED:
             self.timed[case] = record
-        checkpoint_path(self.path(case)).unlink(missing_ok=True)
+        return record
+
+    def _work(self, case: Case, again: bool = False) -> Record:
+        record, spent_s = self.worker.measure(
+            case,
+            self.env,
+            self.root,
+            sources=self.options.corpus,
+            limit_s=self.options.timeout,
+            again=again,
+        )
+        self.ledger.add(spent_s)
         return record
 
     def revisit(self) -> Iterator[tuple[Record, Record]]:
@@ -122,13 +176,14 @@ class Session:
         each as it was and as it is now, saved."""
         limits_s = self.age_s() * (1 + revisits.SHARE), self.options.stop_after
         end_s = min(limit_s for limit_s in limits_s if limit_s is not None)
+        return revisits.until_calm(
+            self.timed, lambda first: self._again(first), lambda: self.age_s() < end_s
+        )
 
-        def again(first: Record) -> Record:
-            kept = harness.revisit(first, self.env, self.options.timeout, self.ledger)
-            kept.save(self.root)
-            return kept
-
-        return revisits.until_calm(self.timed, again, lambda: self.age_s() < end_s)
+    def _again(self, first: Record) -> Record:
+        """The first, where the process of the second does not answer."""
+        kept = self._work(first.case, again=True)
+        return kept if kept.status == "ok" else first
 
     def note(self, record: Record) -> None:
         """Remember the shortest length that did not fit, from this run or an earlier one."""
@@ -151,8 +206,12 @@ class Session:
         )
 
     def close(self) -> None:
-        if self.pool is not None:
-            self.pool.close()
+        if self.crew is not None:
+            self.crew.close()
+        self.worker.close()
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
 
 def _alike(case: Case) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """How long a step takes on a GPU, and whether the machine was itself while it was timed."""
 
+import gc
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -51,13 +53,17 @@ def by_clock(step: Step, before: Callable[[], None], rounds: int) -> tuple[float
 def stopwatch(
     device: str, step: Step, before: Callable[[], None], rounds: int
 ) -> tuple[float, ...]:
-    """Seconds of each of `rounds` steps, as that device is timed."""
-    return (by_events if device == "cuda" else by_clock)(step, before, rounds)
+    """Seconds of each of `rounds` steps, as that device is timed; garbage is collected after."""
+    gc.disable()
+    try:
+        return (by_events if device == "cuda" else by_clock)(step, before, rounds)
+    finally:
+        gc.enable()
 
 
 class Playback:
-    """The clock of pytest-benchmark: the device's, or, once events have taken the samples, theirs,
-    in pairs of moments that are one sample apart."""
+    """The clock of pytest-benchmark, which tells what was measured elsewhere: pairs of moments that
+    are one sample apart. With nothing left to tell it is the clock on the wall."""
 
     def __init__(self) -> None:
         self.moments: Iterator[float] = iter(())
@@ -68,7 +74,7 @@ class Playback:
     def __call__(self) -> float:
         for moment in self.moments:
             return moment
-        return machine.clock()
+        return time.perf_counter()
 
 
 @cache

@@ -7,12 +7,14 @@ Every run is a Record, so a tuning that was stopped goes on, and the report sees
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import results
 from benchmarks import sweep
+from benchmarks.isolation import Halt
 from benchmarks.session import Session
 from results import Case, Record
 from results.schema import LEARNED, OF_TEXT
@@ -116,7 +118,10 @@ class Tuning:
 
 
 def tune(options: argparse.Namespace) -> int:
-    """0 once all is tuned, 1 if time ran out. Raises ValueError on phases that train nothing."""
+    """0 once all is tuned, 1 if time ran out or no more can be kept.
+
+    Raises ValueError on phases that train nothing.
+    """
     strangers = [phase for phase in sweep.asked_phases(options) if phase not in LEARNED]
     if strangers:
         raise ValueError(
@@ -130,6 +135,9 @@ def tune(options: argparse.Namespace) -> int:
             print("\n".join(tuning.lines()))
             return 0
         print(f"stopped after {options.stop_after:g} s; the same command goes on here")
+        return 1
+    except Halt as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
         session.close()

@@ -215,6 +215,7 @@ class Record:
     machine: dict[str, Any]
     # by name ("matmul-float32", "copy"): work per sample in FLOPs or bytes, and samples in seconds
     ceilings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    took_s: float | None = None  # the whole cell, with all that is not timed
     params: int | None = None
     embedding_params: int | None = None
     param_bytes: int | None = None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from archs._ops import noting_kernels
 from archs._sizes import NAMED
-from benchmarks import machine, peers
+from benchmarks import machine, peers, process
 from benchmarks.peers._pair import DECODE_ROOM, FIRST_TOKENS, PROFILED, REHEARSALS, SIZE
 from benchmarks.peers._peer import Ours, Side
 
@@ -124,10 +124,9 @@ def profile(work: Work, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
+    answers = process.serve()
     machine.settle()
-    machine.use_one_core()  # the same for both, as both start from the same choice of cores
-    # whatever a package prints must not get between the answers
-    answers, sys.stdout = sys.stdout, sys.stderr
+    machine.use_cores(machine.cores()[0])  # the same for both: both start from the same choice
     job = json.loads(sys.stdin.readline())
     with noting_kernels() as kernels:
         try:
