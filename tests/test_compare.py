@@ -97,6 +97,24 @@ def test_ratios_are_the_other_over_the_first_by_cell_architecture_and_all():
     assert whole == {True}
 
 
+def test_of_repeated_runs_each_cell_is_the_one_with_the_calmest_sentinel(swept, capsys):
+    """Whatever the steps say: the disturbed run's are quicker in one half of the cells."""
+    calm, disturbed = run("a"), run("b", slower=1.25)
+    for i in range(96):
+        disturbed[i] = replace(disturbed[i], sentinel_s=(0.002 if i % 2 == 0 else 0.02,) * 6)
+    failed = replace(disturbed[1], status="timeout", step_s=(), sentinel_s=())
+    for runs in ([*calm, *disturbed, failed], [failed, *disturbed, *calm]):
+        pooled = of_records("a+b", runs, ()).cells["tokens_per_s"]
+        expected = [disturbed[i] if i % 2 == 0 else calm[i] for i in range(96)]
+        assert {case: cell.step_s for case, cell in pooled.items()} == {
+            each.case: each.step_s for each in expected
+        }
+    compared(swept, "a+b", "slow", "--fail-on", "tokens_per_s<0.95", code=1)
+    assert "slow over a+b" in capsys.readouterr().out
+    compared(swept, "a+nowhere", "slow", code=2)
+    assert "no results labelled 'nowhere'" in capsys.readouterr().err
+
+
 def test_what_is_counted_has_an_exact_ratio():
     bigger = run("b", peak_bytes=1500)
     found = of(pair(side(run("a", peak_bytes=1000)), side(bigger)), "peak_memory")

@@ -9,7 +9,7 @@ measured and with the second's steps made longer.
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from statistics import fmean, median
 
@@ -165,12 +165,22 @@ def rates(name: str, runs: Iterable[tuple[Side, Side]]) -> Iterator[dict[str, st
         }
 
 
-def _measured(labels: Sequence[str], root: Path) -> Iterator[tuple[Side, Side]]:
-    sides = [of_records(label, results.load([label], root).records, ()) for label in labels]
-    of_time = [replace(s, cells={"tokens_per_s": s.cells["tokens_per_s"]}) for s in sides]
-    yield from permutations(
-        [replace(side, quantities={"tokens_per_s": TOKENS_PER_S}) for side in of_time], 2
+def _of_time(labels: Sequence[str], root: Path) -> Side:
+    side = of_records("+".join(labels), results.load(labels, root).records, ())
+    return replace(
+        side,
+        cells={"tokens_per_s": side.cells["tokens_per_s"]},
+        quantities={"tokens_per_s": TOKENS_PER_S},
     )
+
+
+def _measured(labels: Sequence[str], root: Path, each: int) -> Iterator[tuple[Side, Side]]:
+    """Sides of `each` runs, every pair that shares none."""
+    drawn = list(combinations(labels, each))
+    sides = {some: _of_time(some, root) for some in drawn}
+    for before, after in permutations(drawn, 2):
+        if not set(before) & set(after):
+            yield sides[before], sides[after]
 
 
 def main() -> None:
@@ -180,7 +190,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=400, help="simulated, of each machine")
     given = parser.parse_args()
     if given.labels:
-        runs = {"measured": _measured(given.labels, given.results.resolve())}
+        root = given.results.resolve()
+        runs = {
+            f"measured, sides of {each}": _measured(given.labels, root, each)
+            for each in range(1, 1 + len(given.labels) // 2)
+        }
     else:
         runs = {machine.name: simulated(machine, given.pairs) for machine in MACHINES}
     rows = [row for name, of_name in runs.items() for row in rates(name, of_name)]

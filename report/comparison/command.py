@@ -16,7 +16,12 @@ Complain = Callable[[str], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sides", nargs="+", metavar="LABEL|FILE.json", help="first: the baseline")
+    parser.add_argument(
+        "sides",
+        nargs="+",
+        metavar="LABEL[+LABEL…]|FILE.json",
+        help="the baseline first; of LABEL+LABEL, each cell as it was when the machine was calmest",
+    )
     parser.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, not as tables")
     parser.add_argument("--out", type=Path, help="folder to write compare.md, .html and .json into")
@@ -36,7 +41,8 @@ def _side(name: str, root: Path, asked: Iterable[str], complain: Complain) -> tu
     """
     if name.endswith(".json"):
         return benchmark_json.read(Path(name)), True
-    loaded = results.load([name], root)
+    labels = [name] if (root / name).is_dir() else name.split("+")
+    loaded = results.load(labels, root)
     for sentence in loaded.unreadable:
         complain(sentence)
     return of_records(name, loaded.records, asked), not loaded.unreadable
