@@ -4,7 +4,7 @@ Tests hold every file in archs/ to them, `python -m benchmarks check` anyone's. 
 that its Subject builds, and raises Broken, which says where it does not hold and by how much.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,9 @@ class Subject:
     def build(self, max_len: int = LENGTH, **changes: Any) -> LanguageModel:
         torch.manual_seed(0)
         return archs.build(self.arch, self.size, max_len=max_len, **changes)
+
+
+Law = Callable[[Subject], None]
 
 
 def subject(arch: str) -> Subject:
@@ -105,7 +108,12 @@ def state_stands_for_the_past(subject: Subject) -> None:
     tokens_BT = tokens_of(model)
     whole_BTD, _ = model(tokens_BT)
     for cuts in CUTS:
-        agree(in_pieces(model, tokens_BT, cuts), whole_BTD, FLOAT64, f"read in pieces {cuts}, it")
+        agree(
+            in_pieces(model, tokens_BT, cuts),
+            whole_BTD,
+            FLOAT64,
+            f"read in pieces {cuts}, the output",
+        )
 
 
 def long_sequences_can_be_cut(subject: Subject) -> None:
@@ -113,7 +121,12 @@ def long_sequences_can_be_cut(subject: Subject) -> None:
     tokens_BT, cuts = tokens_of(model, 1, LONG), [LONG_CUT, LONG - LONG_CUT]
     with torch.no_grad():
         whole_BTD, _ = model(tokens_BT)
-        agree(in_pieces(model, tokens_BT, cuts), whole_BTD, FLOAT64, f"read in pieces {cuts}, it")
+        agree(
+            in_pieces(model, tokens_BT, cuts),
+            whole_BTD,
+            FLOAT64,
+            f"read in pieces {cuts}, the output",
+        )
 
 
 def convolution_widths(model: LanguageModel) -> list[int]:
@@ -134,7 +147,7 @@ def laws_hold_with_and_without_a_short_convolution(subject: Subject) -> None:
         _keeps_nothing(kept, len(model.blocks))
         for cuts in ([1] * LENGTH, [7, 1, 1, 15]):
             seen_BTD = in_pieces(model, tokens_BT, cuts)
-            agree(seen_BTD, whole_BTD, FLOAT64, f"{called} read in pieces {cuts}, it")
+            agree(seen_BTD, whole_BTD, FLOAT64, f"{called} read in pieces {cuts}, the output")
         seen_BTD, _ = model(one_changed(tokens_BT, model))
         before = f"{called} the output before token {CHANGED}, which alone was changed,"
         agree(seen_BTD[:, :CHANGED], whole_BTD[:, :CHANGED], FLOAT64, before)
@@ -316,7 +329,7 @@ def sizes_are_what_they_are_called(subject: Subject) -> None:
                 )
 
 
-LAWS = (
+LAWS: tuple[Law, ...] = (
     output_ignores_the_future,
     state_stands_for_the_past,
     long_sequences_can_be_cut,
