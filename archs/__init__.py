@@ -1,11 +1,17 @@
-"""Every public module in this folder is one architecture; its file name is its name."""
+"""Every public module in this folder is one architecture; its file name is its name.
+
+One from outside is known once it was `add`ed, under a name that none here has.
+"""
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 
 from archs._spine import LanguageModel
+
+_outside: dict[str, Callable[[], ModuleType]] = {}
 
 
 def names() -> list[str]:
@@ -13,8 +19,19 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
+def add(arch: str, module: Callable[[], ModuleType]) -> None:
+    """Know an architecture from outside, whose module is got by a call once it is asked for."""
+    _outside[arch] = module
+
+
+def added() -> list[str]:
+    return sorted(_outside)
+
+
 def load(arch: str) -> ModuleType:
     """The architecture's file. Raises ValueError, naming those there are, if it is unknown."""
+    if arch in _outside:
+        return _outside[arch]()
     if arch not in names():
         raise ValueError(f"no architecture {arch!r}; archs/ holds {', '.join(names())}")
     return importlib.import_module(f"archs.{arch}")

@@ -1,6 +1,6 @@
-"""`python -m benchmarks list | doctor | tune | peers | pack | gpu-list`: what would run, what works
-here, which learning rates suit, who is faster, the way to a GPU without internet and what to
-measure there."""
+"""`python -m benchmarks list | check | doctor | tune | peers | pack | gpu-list`: what would run,
+which laws an architecture breaks, what works here, which learning rates suit, who is faster, the
+way to a GPU without internet and what to measure there."""
 
 import argparse
 import sys
@@ -15,7 +15,17 @@ import archs
 import results
 from archs._ops import every_op
 from archs._sizes import NAMED
-from benchmarks import corpus, gpu_list, machine, packing, sensors, sweep, tuning
+from benchmarks import (
+    conformance,
+    corpus,
+    gpu_list,
+    machine,
+    outside,
+    packing,
+    sensors,
+    sweep,
+    tuning,
+)
 from benchmarks.peers import _command as peers
 from results.schema import record_path
 
@@ -33,6 +43,8 @@ def plan(options: argparse.Namespace) -> None:
     for case, measured in zip(cases, have, strict=True):
         print(f"{'had ' if measured else 'todo'} {case}")
     print(f"{len(cases)} cases for {options.results / label}: {sum(have)} measured already")
+    for name, point in outside.installed().items():
+        print(f"installed, for --arch {name}: {point.value}")
 
 
 def sizes(options: argparse.Namespace) -> None:
@@ -106,9 +118,10 @@ def main(arguments: list[str] | None = None) -> int:
     for flag, keywords in sweep.OPTIONS:
         listing.add_argument(flag, **keywords)
     listing.set_defaults(run=lambda options: (sizes if options.sizes else plan)(options))
-    checking = commands.add_parser("doctor", help="which kernels work here, and why not")
-    checking.add_argument("--device", choices=("cpu", "cuda"))
-    checking.set_defaults(run=doctor)
+    conformance.add_options(commands.add_parser("check", help="which laws one breaks, and where"))
+    looking = commands.add_parser("doctor", help="which kernels work here, and why not")
+    looking.add_argument("--device", choices=("cpu", "cuda"))
+    looking.set_defaults(run=doctor)
     peers.add_options(commands.add_parser("peers", help="time our code beside other people's"))
     tuning.add_options(commands.add_parser("tune", help="find each one's learning rate"))
     packing.add_options(commands.add_parser("pack", help="a checkout for a machine offline"))

@@ -98,7 +98,7 @@ ITEMS = (
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    words = dict(sweep.OPTIONS)["--arch"]["type"]
+    words = dict(sweep.OPTIONS)["--phase"]["type"]
     names = [item.name for item in ITEMS]
     command.add_argument("out", type=Path, metavar="OUT.tar.gz")
     command.add_argument(

@@ -30,7 +30,7 @@ def pinned() -> list[str]:
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    words = dict(sweep.OPTIONS)["--arch"]["type"]
+    words = dict(sweep.OPTIONS)["--phase"]["type"]
     command.add_argument("out", type=Path, metavar="OUT.tar.gz")
     command.add_argument(
         "--wheels",

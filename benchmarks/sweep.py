@@ -5,11 +5,12 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import archs
 from archs._ops import every_op
-from benchmarks import modes, tasks, tiers
+from benchmarks import conformance, modes, outside, tasks, tiers
 from benchmarks.data import vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
@@ -75,7 +76,14 @@ def _list(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 # flag, and the keywords both argparse and pytest take
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
-    ("--arch", {"type": _list(str), "help": "architectures, comma-separated (default: all)"}),
+    (
+        "--arch",
+        {
+            "type": outside.option,
+            "help": "architectures, comma-separated: names, files, what other packages install "
+            "(default: all of archs/)",
+        },
+    ),
     (
         "--size",
         {"type": _list(str), "help": "size presets; see `python -m benchmarks list --sizes`"},
@@ -153,7 +161,7 @@ def kernel_names() -> list[str]:
 def check(options: Any) -> None:
     """Raises ValueError on an unknown name or an impossible number."""
     _known("--phase", options.phase or (), (*PHASES, *ON_REQUEST))
-    _known("--arch", options.arch or (), archs.names())
+    _known("--arch", options.arch or (), [*archs.names(), *archs.added()])
     for arch in options.arch or archs.names():
         _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
     _known("--mode", options.mode or (), typing.get_args(Mode))
@@ -175,6 +183,7 @@ def check(options: Any) -> None:
     _positive("--tokens", [options.tokens])
     _positive("--lr", options.lr or ())
     _positive("--memory-gib", [options.memory_gib])
+    conformance.hold(options.arch or (), Path(options.results))
 
 
 def cases(options: Any, device: str, corpus_name: str) -> list[Case]:

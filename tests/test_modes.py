@@ -1,98 +1,23 @@
-"""Compiled and replayed steps do what Python's do, for every architecture, without a GPU.
-
-A CUDA graph repeats kernels on fixed addresses and runs no Python. `Recording` does the same on
-CPU: it writes down every op with the very tensors it was given, and repeating it runs those ops
-alone, into the tensors they made before. What a real graph would bake in, such as a position read
-as a number, it bakes in too.
+"""Compiled and replayed steps do what Python's do, without a GPU; that every architecture's can be
+replayed is a law.
 """
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 import archs
-from archs._ops import attention, every_op
-from benchmarks import harness, modes
-from benchmarks.modes import GRAPH_WARM_UPS, Decoder, GraphDecoder
+from archs._ops import every_op
+from benchmarks import harness, laws, modes
+from benchmarks.laws import ROOM, written
+from benchmarks.modes import Decoder, GraphDecoder
+from benchmarks.recording import recorded
 from results import Case
 from tests.test_harness import ENV, stopwatch
 
-CONTEXT, ROOM = 20, 6
-
-
-class Recording(TorchDispatchMode):
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if "item" in func.__name__ or "_local_scalar_dense" in func.__name__:
-            raise RuntimeError("a graph cannot read a tensor's value")
-        made = func(*args, **kwargs)
-        self.calls.append((func, args, kwargs, made))
-        return made
-
-    def repeat(self):
-        for func, args, kwargs, made in self.calls:
-            again = func(*args, **kwargs)
-            for old, new in zip(tree_leaves(made), tree_leaves(again), strict=True):
-                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
-
-
-def recorded(run):
-    """As `modes.cuda_graph`: warmed up, then recorded without being run."""
-    for _ in range(GRAPH_WARM_UPS):
-        run()
-    with Recording() as recording:
-        run()
-    return recording.repeat
-
-
-@pytest.fixture
-def static(monkeypatch):
-    """As if positions were on a device, where a number of theirs is not to be had."""
-    monkeypatch.setattr(attention.Cache, "is_static", property(lambda cache: True))
-
 
 def decoding(arch):
-    torch.manual_seed(0)
-    model = archs.build(arch, "100k", max_len=CONTEXT + ROOM)
-    tokens_BT = torch.randint(256, (2, CONTEXT), generator=torch.Generator().manual_seed(1))
-
-    def advance(token_B1, states):
-        x_B1D, states = model(token_B1, states)
-        return model.logits(x_B1D).argmax(dim=-1), states
-
-    _, states = model(tokens_BT, model.init_state(2, CONTEXT + ROOM))
-    return advance, tokens_BT[:, -1:].clone(), states
-
-
-def written(decoder, tokens):
-    seen = []
-    for _ in range(tokens):
-        decoder.step()
-        seen.append(decoder.token_B1.clone())
-    return torch.cat(seen, dim=1)
-
-
-@pytest.mark.parametrize("arch", archs.names())
-@torch.no_grad()
-def test_a_replayed_decoder_writes_what_python_writes(arch, request):
-    expected = written(Decoder(*decoding(arch)), ROOM)
-    advance, token_B1, states = decoding(arch)
-    context = tree_map(torch.clone, states)
-    request.getfixturevalue("static")
-    decoder = GraphDecoder(advance, token_B1, states, recorded)
-    torch.testing.assert_close(written(decoder, ROOM), expected)
-    # and again from the same context, at the same addresses
-    addresses = [leaf.data_ptr() for leaf in tree_leaves(decoder.states)]
-    decoder.load(context)
-    decoder.token_B1.copy_(decoding(arch)[1])
-    torch.testing.assert_close(written(decoder, ROOM), expected)
-    assert addresses == [leaf.data_ptr() for leaf in tree_leaves(decoder.states)]
+    return laws.decoding(laws.subject(arch))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ SEQ_LENS = [1024]
 
 def add_options(command: argparse.ArgumentParser) -> None:
     shared = dict(sweep.OPTIONS)
-    words = shared["--arch"]["type"]
+    words = shared["--phase"]["type"]
     command.add_argument("--arch", **shared["--arch"])
     command.add_argument("--impl", type=words, help="the peers' names, comma-separated")
     command.add_argument("--seq-len", **shared["--seq-len"] | {"default": SEQ_LENS})
