@@ -45,6 +45,10 @@ NAMED = {
 }
 
 
+# two layers each, for laws over size: named by d_model, as so few parameters match less closely
+GRID = {f"d{d}": Size(d, 2, max(2, d // 16), 256) for d in (8, 12, 16, 24, 32, 48, 64, 96, 128)}
+
+
 def non_embedding_params(config: Config, block: type[Block]) -> int:
     with torch.device("meta"):  # shapes without memory: a 1.3b model is counted in milliseconds
         model = LanguageModel(config, block)
@@ -56,7 +60,7 @@ class Matched(Mapping[str, Any]):
 
     `shapes(size)` yields, best liked first, functions from a width to a Config; `width_steps` are
     the multiples a width may come in, roundest first. The first that meets the tolerance is
-    taken, else the closest of all.
+    taken, else the closest of all. Iterated are the NAMED; those of the GRID are there too.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Matched(Mapping[str, Any]):
         self.solve = cache(self._solve)
 
     def __getitem__(self, name: str) -> Config:
-        return self.solve(NAMED[name])
+        return self.solve((NAMED | GRID)[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(NAMED)

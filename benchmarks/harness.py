@@ -22,6 +22,7 @@ from benchmarks import (
     outside,
     quality,
     revisits,
+    scaling,
     sensors,
     tasks,
     timing,
@@ -43,7 +44,7 @@ FEWEST_ROUNDS, MAX_ROUNDS = 5, 500
 PATIENCE_S = 4.0
 FEW = 8  # tokens
 
-TEXT = {"quality": quality.observe, "compress": compress.observe}
+TEXT = {"quality": quality.observe, "compress": compress.observe, "scaling": scaling.observe}
 
 # (step, what to call untimed before each, rounds) → seconds of each round
 Stopwatch = Callable[[Step, Callable[[], None], int], tuple[float, ...]]

@@ -30,6 +30,7 @@ MODES: dict[Phase, tuple[Mode, ...]] = {
     "decode": ("eager", "compile", "graph"),
     "quality": ("eager",),
     "compress": ("eager",),
+    "scaling": ("eager",),
     "recall": ("eager",),
     "state": ("eager",),
     "markov": ("eager",),

@@ -114,9 +114,15 @@ def together(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def held_out(model: LanguageModel, case: Case, corpus: Corpus, device: str) -> dict[str, Any]:
-    """Fields of a Record: valid at the trained length, for choosing; test at shorter and longer
-    contexts, for telling; each domain by itself, and all of them, which count alike, together.
+def held_out(
+    model: LanguageModel,
+    case: Case,
+    corpus: Corpus,
+    device: str,
+    lengths: Sequence[float] = CONTEXTS,
+) -> dict[str, Any]:
+    """Fields of a Record: valid at the trained length, for choosing; test at contexts of `lengths`
+    times that, for telling; each domain by itself, and all of them, which count alike, together.
 
     A context past a learned position table's end cannot be asked and is left out. Raises ValueError
     if the text is too short for the trained length.
@@ -126,7 +132,7 @@ def held_out(model: LanguageModel, case: Case, corpus: Corpus, device: str) -> d
     limits = {part: count * max(trained, SHORTEST) for part, count in WINDOWS.items()}
     domains = corpus.domains or (Domain(corpus.name, corpus.valid, corpus.test),)
     available = [reader.targets(domain.test, limits["test"]) for domain in domains]
-    contexts = [c for c in (round(trained * c) for c in CONTEXTS) if 1 <= c <= min(available)]
+    contexts = [c for c in (round(trained * c) for c in lengths) if 1 <= c <= min(available)]
     longest = max(contexts, default=1)
 
     def of(domain: Domain, targets: int) -> list[Evaluation]:

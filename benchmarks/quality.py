@@ -21,7 +21,7 @@ from benchmarks.data import vocabulary
 from benchmarks.perplexity import held_out, windows
 from benchmarks.phases import ADAM
 from benchmarks.remembrance import WINDOWS, predictor, remembrance
-from benchmarks.training import Batch, Checkpoint, Recipe, Trained
+from benchmarks.training import Batch, Checkpoint, Probe, Recipe, Trained
 from results import Case, Remembrance
 
 LEARNING_RATES = Path(__file__).with_name("learning_rates.toml")
@@ -65,18 +65,20 @@ def train(
     device: str,
     check: Callable[[], None],
     checkpoint: Checkpoint | None,
+    probe: Probe | None = None,
 ) -> Trained:
     """Windows at places drawn from the seed alone, whatever the architecture."""
     assert case.tokens is not None
     steps = max(1, case.tokens // (case.batch * case.seq_len))
+    whole = corpus.train[: case.unique_bytes]
 
     def draw(places: torch.Generator) -> Batch:
-        starts = torch.randint(len(corpus.train) - case.seq_len, (case.batch,), generator=places)
-        text = windows(corpus.train, starts, case.seq_len, "cpu")
+        starts = torch.randint(len(whole) - case.seq_len, (case.batch,), generator=places)
+        text = windows(whole, starts, case.seq_len, "cpu")
         return Batch(text[:, :-1], text[:, 1:])
 
     recipe = Recipe(steps=steps, warmup=max(1, steps // 20), **ADAM)
-    return training.train(model, draw, recipe, case, device, check, checkpoint)
+    return training.train(model, draw, recipe, case, device, check, checkpoint, probe)
 
 
 def remembered(model: LanguageModel, case: Case, corpus: Corpus, device: str) -> Remembrance:
@@ -93,6 +95,7 @@ def trained(
     device: str,
     check: Callable[[], None],
     checkpoint: Checkpoint | None = None,
+    probe_of: Callable[[LanguageModel], Probe] | None = None,
 ) -> tuple[LanguageModel, dict[str, Any]]:
     """The model, and its training's fields of a Record. Raises Diverged, or what `check` raises."""
     torch.manual_seed(case.seed)
@@ -105,7 +108,8 @@ def trained(
         short_conv=case.short_conv,
     ).to(device)
     with noting_kernels() as kernels:
-        done = train(model, case, corpus, device, check, checkpoint)
+        probe = None if probe_of is None else probe_of(model)
+        done = train(model, case, corpus, device, check, checkpoint, probe)
     return model, {
         "kernels": kernels,
         "corpus_sha256": corpus.sha256,

@@ -20,6 +20,7 @@ from results.schema import LEARNED, Mode, Phase, Timed
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
     "compress",
+    "scaling",
     "recall",
     "state",
     "markov",
@@ -233,7 +234,7 @@ def asked_phases(options: Any) -> list[Phase]:
     if options.task and not options.phase:
         return sorted({tasks.load(task).phase for task in options.task})
     if options.tier and not options.phase:
-        return sorted({ask.phase for ask in tiers.load(options.tier)})
+        return sorted({ask.phase for ask in tiers.load(options.tier) if not ask.by_name})
     return options.phase or list(PHASES)
 
 

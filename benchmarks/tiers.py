@@ -24,14 +24,17 @@ class Ask:
     phase: Learned
     task: str | None = None  # None: of text
     size: str
+    sizes: tuple[str, ...] = ()  # empty: `size` alone
     seq_len: int
     batch: int
-    steps: int
+    steps: int = 0
+    flops: tuple[float, ...] = ()  # of text, in place of steps: budgets, to cross with the sizes
+    unique_bytes: int | None = None  # of text, that is read again and again
     seeds: tuple[int, ...]
     loads: tuple[int, ...] = ()  # empty: of text
     archs: tuple[str, ...] = ()  # empty: all
     short_conv: tuple[str, ...] = ()  # of "on", "off"; empty: as published
-    by_name: bool = False  # asked only where --task says so
+    by_name: bool = False  # asked only where --task, or of text --phase, says so
 
 
 @cache
@@ -70,15 +73,22 @@ def cases(
                 f"--task {task}: tier {tier} has no setting for it in {', '.join(phases)}; "
                 f"add one to {TIERS.name}"
             )
-    wanted = [a for a in asks if (a.task in options.task if options.task else not a.by_name)]
+    wanted = [ask for ask in asks if _is_wanted(ask, options)]
     return [case for ask in wanted for case in _crossed(ask, options, dtype, corpus)]
+
+
+def _is_wanted(ask: Ask, options: Any) -> bool:
+    if options.task:
+        return ask.task in options.task
+    named = ask.task is None and ask.phase in (options.phase or ())
+    return named or not ask.by_name
 
 
 def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
     text = ask.phase in OF_TEXT
     for arch, size, seq_len, seed, load, conv in product(
         options.arch or ask.archs or archs.names(),
-        options.size or [ask.size],
+        options.size or ask.sizes or [ask.size],
         options.seq_len or [ask.seq_len],
         options.seed or ask.seeds,
         options.load or ask.loads or [None],
@@ -99,15 +109,18 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
             tokenizer=options.tokenizer if text else "bytes",
             task=ask.task,
             load=load,
+            unique_bytes=ask.unique_bytes,
             short_conv=conv,
             kernel=options.kernel,
         )
-        for lr in options.lr or [case.lr]:
-            yield budgeted(replace(case, lr=lr), options)
+        for lr, flops in product(options.lr or [case.lr], ask.flops or [None]):
+            yield budgeted(replace(case, lr=lr), options, flops)
 
 
-def budgeted(case: Case, options: Any) -> Case:
-    """With the training tokens that options name, or that their FLOPs buy this architecture."""
-    if options.flops and case.phase in OF_TEXT:
-        return replace(case, flops=round(options.flops), tokens=tokens_for(options.flops, case))
+def budgeted(case: Case, options: Any, flops: float | None = None) -> Case:
+    """With the training tokens that options name, or that their FLOPs, or `flops`, buy this
+    architecture."""
+    flops = options.flops or flops
+    if flops and case.phase in OF_TEXT and not options.tokens:
+        return replace(case, flops=round(flops), tokens=tokens_for(flops, case))
     return replace(case, tokens=options.tokens or case.tokens)

@@ -45,6 +45,7 @@ class Batch(NamedTuple):
 
 
 Draw = Callable[[torch.Generator], Batch]
+Probe = Callable[[int], Progress]  # after so many steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def train(
     device: str,
     check: Callable[[], None],
     checkpoint: Checkpoint | None = None,
-    probe: Callable[[int], Progress] | None = None,
+    probe: Probe | None = None,
 ) -> Trained:
     """Trains `model` in place on what `draw` makes of a generator seeded by the case.
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent
 SCHEMA = 1
 
 Timed = Literal["train", "prefill", "decode"]
-OfText = Literal["quality", "compress"]
+OfText = Literal["quality", "compress", "scaling"]
 OF_TEXT: tuple[OfText, ...] = typing.get_args(OfText)
 Learned = Literal[OfText, "recall", "state", "markov"]
 LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
@@ -53,6 +53,8 @@ class Case:
     flops: int | None = None  # of text: the training FLOPs that made `tokens`; None: tokens did
     lr: float | None = None  # where a model is trained: peak learning rate
     corpus: str | None = None  # of text: the text's name
+    # of text: training reads its first so many bytes only, again and again; None: all of it
+    unique_bytes: int | None = None
     tokenizer: str = "bytes"  # of text: bytes or bpe:N, N tokens
     task: str | None = None  # recall, state, markov: a file of benchmarks/tasks/
     load: int | None = None  # recall, state, markov: how much is to be kept in mind, in its units
@@ -77,6 +79,7 @@ class Case:
             parts += [f"n{self.tokens}"] if self.flops is None else [f"f{self.flops:.3g}"]
             parts += [f"lr{self.lr:g}"]
         parts += [f"{self.corpus}"] * (self.phase in OF_TEXT)
+        parts += [f"of{self.unique_bytes}"] * (self.unique_bytes is not None)
         parts += [self.tokenizer.replace(":", "")] * (self.tokenizer != "bytes")
         if self.phase == "limits":
             parts += [f"{self.grows}", f"{self.steps_of}"]
@@ -125,11 +128,13 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How many answers of a fixed validation set were right after so many optimizer steps."""
+    """What a fixed validation set came to after so many optimizer steps: of a task the answers that
+    were right, of text the loss."""
 
     step: int
     answers: int
-    right: int
+    right: int | None = None
+    nats: float | None = None  # sum of their negative log-likelihood
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +253,7 @@ class Record:
     # quality, a text of several domains: each one's valid and test, sliding among them; added up
     # they are the evaluations above, so that there all domains count alike
     by_domain: tuple[Evaluation, ...] = ()
-    progress: tuple[Progress, ...] = ()  # tasks: while training
+    progress: tuple[Progress, ...] = ()  # tasks, and text read again and again: while training
     tallies: tuple[Tally, ...] = ()  # tasks: once trained
     remembrance: Remembrance | None = None  # quality, markov: once trained, on test
     training_bytes: int | None = None  # compress: the text that training windows are drawn from

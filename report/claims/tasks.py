@@ -190,8 +190,10 @@ def _right(runs: Seeds, *, longest: bool = False) -> Estimate | None:
 
 def steps_to_solve(record: Record) -> int | None:
     """Optimizer steps until SOLVED of the validation answers were right."""
-    solved = (p.step for p in record.progress if p.answers and p.right / p.answers >= SOLVED)
-    return next(solved, None)
+    for seen in record.progress:
+        if seen.answers and seen.right is not None and seen.right / seen.answers >= SOLVED:
+            return seen.step
+    return None
 
 
 def _patience(attention: Seeds, rnn: Seeds) -> float | None:
