@@ -383,13 +383,13 @@ class Options:
 
     def __init__(self, **given):
         self.__dict__ = {flag[2:].replace("-", "_"): k.get("default") for flag, k in sweep.OPTIONS}
-        self.__dict__ |= given
+        self.__dict__ |= {"results": results.ROOT} | given
 
 
 @pytest.mark.parametrize("tier", tiers.names())
 def test_every_tier_asks_what_can_be_asked(tier):
     asked = sweep.cases(Options(tier=tier, arch=["lstm"]), "cpu", "sotu")
-    assert {case.phase for case in asked} == set(LEARNED)
+    assert {case.phase for case in asked} == set(LEARNED) - {"scaling"}  # which is by name
     assert len(set(map(str, asked))) == len(asked)
     for ask in tiers.load(tier):
         for load in ask.loads:

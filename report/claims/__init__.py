@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from report.claims import compression, cost, quality, tasks
+from report.claims import compression, cost, quality, scaling, tasks
 from report.claims.evidence import SEEDS, Evidence, Judgement, Verdict
+from report.scaling import TIMES as LARGER
 
 TITLE = "What the measurements say"
 SHOWN: dict[Verdict, str] = {
@@ -177,6 +178,28 @@ CLAIMS = (
         ),
         command=f"pytest benchmarks --phase compress --seed {_SEEDS}",
         judge=compression.compresses_better,
+    ),
+    Claim(
+        name="size follows a law",
+        sentence="Larger models that read more text are better, by a law that foretells how much.",
+        rule=(
+            "A law of size and text fitted to all budgets but the greatest: both take loss away, "
+            f"and the greatest's losses foretold within {scaling.PREDICTED:.0%} in the mean "
+            f"support; more than {scaling.MISSED:.0%} off refutes."
+        ),
+        command="pytest benchmarks --phase scaling",
+        judge=scaling.size_follows_a_law,
+    ),
+    Claim(
+        name="size beyond the text",
+        sentence="A model larger than its text is no better.",
+        rule=(
+            "Little text read many times, each training stopped at its least validation loss: the "
+            f"last {LARGER} times of size take less than {scaling.NO_HELP.high:.0%} of the loss "
+            f"away: supports; more than {scaling.HELP.low:.0%}: refutes."
+        ),
+        command=f"pytest benchmarks --phase scaling --seed {_SEEDS}",
+        judge=scaling.size_beyond_the_text_is_lost,
     ),
 )
 
