@@ -17,6 +17,7 @@ from report.page import render
 from report.peer_profile import profile
 from report.peers import ratios, text
 from report.plots.columns import WIDTHS
+from report.studies import studies
 from report.summary import markdown
 from report.terminal import peers_table, table, words
 
@@ -110,11 +111,12 @@ def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
         return code
     out = given.out.resolve()
     parts, pairs = list(sections(loaded.records)), ratios(loaded.records)
-    found = findings([part.evidence for part in parts])
+    extra = studies(loaded.records)
+    found = findings([one.evidence for one in parts] + [one.evidence for one in extra])
     try:
-        paths = write(parts, found, pairs, out)
+        paths = write(parts, found, pairs, out, extra)
         page = out / "index.html"
-        page.write_text(render(parts, found, pairs, loaded.unreadable, out))
+        page.write_text(render(parts, found, pairs, loaded.unreadable, out, extra))
     except OSError as error:
         _complain(f"cannot write the report to {given.out}: {error}")
         return 1

@@ -24,6 +24,7 @@ from report.ranking import ranking
 from report.roofline import contradictions
 from report.sensitivity import curves
 from report.sentences import sentences
+from report.studies import Study, is_study
 from report.summary import by_length, markdown, of_tasks, summary
 from report.table import of_metric, tidy
 from results import Record
@@ -176,7 +177,7 @@ def _section(
 def readings(records: Sequence[Record]) -> list[tuple[Evidence, str]]:
     """One for each machine and size, and what its files' names end in: only what tells them
     apart."""
-    records = [record for record in records if not peers.is_peers(record)]
+    records = [r for r in records if not peers.is_peers(r) and not is_study(r)]
     parts: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         parts.setdefault((record.label, record.case.size), []).append(record)
@@ -222,6 +223,11 @@ def _tables(section: Section) -> str:
     return "\n".join(parts)
 
 
+def _study_tables(study: Study) -> str:
+    parts = [f"## {study.title}\n\n{study.lead}\n"]
+    return "\n".join([*parts, *(f"### {title}\n\n{markdown(t)}" for title, t in study.tables)])
+
+
 def _peers_tables(ratios: pd.DataFrame) -> list[str]:
     if ratios.empty:
         return []
@@ -233,16 +239,20 @@ def write(
     found: Sequence[Finding],
     ratios: pd.DataFrame,
     out: Path,
+    extra: Sequence[Study] = (),
 ) -> list[Path]:
     """The figures and tables, most telling first. Raises OSError if `out` cannot be written."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [
         path
-        for part in parts
-        for drawing in [*part.drawings, *part.alone]
+        for drawings in (
+            *([*part.drawings, *part.alone] for part in parts),
+            *(study.drawings for study in extra),
+        )
+        for drawing in drawings
         for path in drawing.save(out)
     ]
-    tables = [*map(_tables, parts), *_peers_tables(ratios)]
+    tables = [*map(_tables, parts), *map(_study_tables, extra), *_peers_tables(ratios)]
     (out / "table.md").write_text("\n".join(tables))
     rows = [part.rows for part in parts] or [tidy([])]
     pd.concat(rows).to_csv(out / "table.csv", index=False)

@@ -24,6 +24,7 @@ from report.claims import Finding
 from report.explorer import cut, first, packed, payload
 from report.plots.drawing import Drawing
 from report.plots.style import styles
+from report.studies import Study
 
 HERE = Path(__file__).parent
 LONGEST = 3000  # characters of a sentence
@@ -99,7 +100,10 @@ def _sections(parts: Sequence[Section], folder: Path) -> tuple[list[Markup], lis
 
 
 def _files(
-    parts: Sequence[Section], found: Sequence[Finding], ratios: pd.DataFrame
+    parts: Sequence[Section],
+    found: Sequence[Finding],
+    ratios: pd.DataFrame,
+    extra: Sequence[Study],
 ) -> dict[str, str]:
     """The files beside the page that it can give away itself, by name."""
     files = {"claims.csv": claims.table(found).to_csv(index=False)}
@@ -107,6 +111,7 @@ def _files(
     if len(ratios):
         files["peers.csv"] = ratios.to_csv(index=False)
     drawn = [drawing for part in parts for drawing in part.drawings]
+    drawn += [drawing for study in extra for drawing in study.drawings]
     return files | {f"{one.stem}.csv": one.data.to_csv(index=False) for one in drawn}
 
 
@@ -116,12 +121,14 @@ def render(
     ratios: pd.DataFrame,
     unreadable: Sequence[str],
     folder: Path,
+    extra: Sequence[Study] = (),
 ) -> str:
     """The page; `folder` holds the figures as build.write left them."""
     scripts = [(HERE / name).read_text() for name in ("tables.js", "page.js")]
     plotly, plotly_hash = _plotly()
     looks = styles(record.case.arch for part in parts for record in part.evidence.records)
-    data, lacking = payload(parts, looks, _files(parts, found, ratios), DATA_BYTES)
+    files = _files(parts, found, ratios, extra)
+    data, lacking = payload(parts, looks, files, DATA_BYTES)
     sections, left_out = _sections(parts, folder)
     opening = first(parts) if parts else None
     return template("page.html.j2").render(
@@ -136,6 +143,8 @@ def render(
             if (told := answer(part.found))
         ],
         sections=sections,
+        studies=extra,
+        images={d.stem: _image(d, folder) for study in extra for d in study.drawings},
         titles=[part.title for part in parts],
         left_out=left_out,
         claims=found,

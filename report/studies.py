@@ -1,16 +1,18 @@
 """Studies: measurements that are no cell of the sweep, each a part of the page of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 
 from report import scaling
 from report.choice import best_learning_rates
 from report.claims.evidence import Evidence
+from report.peers import is_peers
 from report.plots import scaling as plot_scaling
 from report.plots.drawing import Drawing
-from report.plots.style import Style
+from report.plots.style import Style, styles
+from report.provenance import failures
 from report.roofline import ceiling
 from report.table import tidy
 from results import Record
@@ -26,7 +28,8 @@ class Study:
     lead: str
     evidence: Evidence  # for the claims
     drawings: list[Drawing]
-    tables: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
+    tables: list[tuple[str, pd.DataFrame]]
+    failures: list[str]
 
 
 def is_study(record: Record) -> bool:
@@ -42,8 +45,9 @@ def evidence_of(records: Sequence[Record]) -> Evidence:
     )
 
 
-def studies(records: Sequence[Record], looks: dict[str, Style]) -> list[Study]:
+def studies(records: Sequence[Record]) -> list[Study]:
     """One for each machine and kind that there are Records of."""
+    looks = styles(record.case.arch for record in records if not is_peers(record))
     by_label: dict[str, list[Record]] = {}
     for record in records:
         if is_study(record):
@@ -73,6 +77,7 @@ def _scaling(label: str, records: list[Record], looks: dict[str, Style], suffix:
         evidence=evidence_of(records),
         drawings=[drawing] if drawing else [],
         tables=[(title, rows) for title, rows in tables if len(rows)],
+        failures=failures(records),
     )
 
 

@@ -9,7 +9,6 @@ import pytest
 from archs._sizes import GRID, NAMED
 from benchmarks import harness, sweep, tiers
 from report import claims, scaling, studies
-from report.plots.style import styles
 from report.scaling import Law
 from results import Progress
 from tests.report_records import quality
@@ -164,7 +163,7 @@ def test_size_follows_a_law():
 
 def test_a_study_has_a_figure_and_tables(tmp_path):
     records = planted(noise=1e-3) + planted(noise=1e-3, arch="lstm") + again((2.5, 2.2, 2, 1.9))
-    (study,) = studies.studies(records, styles(["gru", "lstm"]))
+    (study,) = studies.studies(records)
     (drawing,) = study.drawings
     assert len(drawing.data) == 2 * len(SIZES) * len(BUDGETS)
     assert all(path.stat().st_size for path in drawing.save(tmp_path))

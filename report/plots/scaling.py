@@ -40,7 +40,7 @@ def _isoflop(axes: Axes, one: Reading) -> None:
         x, y = [point.params for point in some], [point.nats for point in some]
         fill = "white" if last else colour
         axes.plot(x, y, "o", color=colour, markerfacecolor=fill, zorder=4)
-        axes.plot([], [], "o-", color=colour, markerfacecolor=fill, label=f"{flops:.1e} FLOPs")
+        axes.plot([], [], "o-", color=colour, markerfacecolor=fill, label=f"{flops / 1e9:g} GFLOPs")
         curve = scaling.parabola(some)
         grid = np.geomspace(min(x), max(x), 60)
         if curve is not None:
