@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from report import claims
+from report import claims, scaling
 from report.__main__ import main
 from report.claims import CLAIMS, findings
 from report.claims.evidence import Range, decide
@@ -22,6 +22,7 @@ from tests.claim_records import (
     trained,
 )
 from tests.report_records import machine, record
+from tests.scaling_records import FLAT, broken, planted, seeds
 
 GPU = {"machine": {"device": "cuda", "gpu": "Imaginary 9000"}}
 
@@ -152,6 +153,16 @@ PLANTED["compression"] = {
     "refuted": [*compressed("attentive", 1.9), *compressed("elman", 1.7)],
     "not decided": compressed("attentive", 1.5, scatter=0.05),
 }
+PLANTED["size follows a law"] = {
+    "supported": planted(noise=1e-3),
+    "refuted": broken(planted()),
+    "not decided": planted(FLAT, noise=1e-3),
+}
+PLANTED["size beyond the text"] = {
+    "supported": seeds((2.5, 2.0, 2.0, 1.999)),
+    "refuted": seeds((2.5, 2.2, 2.0, 1.995)),
+    "not decided": seeds((2.5, 2.0, 2.0, 1.96)),
+}
 CASES = [
     (name, verdict, records)
     for name, outcomes in PLANTED.items()
@@ -162,6 +173,11 @@ CASES = [
 def found(name, records):
     (finding,) = (one for one in findings([evidence(records)]) if one.claim.name == name)
     return finding
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(scaling, "DRAWS", 30)
 
 
 @pytest.mark.parametrize(

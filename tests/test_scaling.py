@@ -1,24 +1,16 @@
 """Scaling: laws found again where they were planted, best sizes only where they are bracketed."""
 
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from archs._sizes import GRID, NAMED
 from benchmarks import harness, sweep, tiers
-from report import claims, scaling, studies
-from report.scaling import Law
-from results import Progress
+from report import scaling, studies
 from tests.report_records import quality
+from tests.scaling_records import BUDGETS, LAW, SIZES, again, broken, planted, seeds
 from tests.test_quality import ENV, text
 from tests.test_tasks import Options
-
-# Besiroglu et al., Chinchilla Scaling: A replication attempt, 2024: the law that fits its data
-LAW = Law(E=1.82, A=482.0, alpha=0.348, B=2085.0, beta=0.366)
-SIZES = [round(10**x) for x in np.linspace(6.5, 9.5, 7)]
-BUDGETS = [10**18, 10**19, 10**20, 10**21]
 
 __all__ = ["text"]  # a fixture
 
@@ -26,20 +18,6 @@ __all__ = ["text"]  # a fixture
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     monkeypatch.setattr(scaling, "DRAWS", 30)
-
-
-def planted(law=LAW, noise=0.0, arch="gru", sizes=SIZES, budgets=BUDGETS):
-    random, found = np.random.default_rng(0), []
-    for flops in budgets:
-        for params in sizes:
-            tokens = flops // (6 * params)
-            nats = law.nats(np.array([params]), np.array([tokens]))[0]
-            made = quality(arch, test=math.exp(nats * math.exp(noise * random.standard_normal())))
-            case = replace(
-                made.case, phase="scaling", size=f"p{params}", flops=flops, tokens=tokens
-            )
-            found.append(replace(made, case=case, params=params))
-    return found
 
 
 def test_a_planted_law_is_found_again():
@@ -87,16 +65,7 @@ def test_few_sizes_make_no_parabola():
 def test_the_greatest_budget_is_predicted_and_not_fitted():
     (one,) = scaling.readings(planted())
     assert one.error < 1e-3
-    broken = planted()[: -len(SIZES)] + [
-        replace(
-            record,
-            evaluations=tuple(
-                replace(e, nats=tuple(1.1 * nats for nats in e.nats)) for e in record.evaluations
-            ),
-        )
-        for record in planted()[-len(SIZES) :]
-    ]
-    (off,) = scaling.readings(broken)
+    (off,) = scaling.readings(broken(planted()))
     assert off.law == one.law and off.error == pytest.approx(1 - 1 / 1.1, abs=1e-3)
     assert scaling.readings(planted(budgets=BUDGETS[:3])) == []
 
@@ -107,58 +76,15 @@ def test_intervals_hold_the_planted_powers():
         assert estimate.low < true < estimate.high
 
 
-def again(losses, seed=0, arch="gru"):
-    """Trainings of each size whose validation loss falls to `losses` and rises again."""
-    found = []
-    for params, nats in zip((1000, 2000, 4000, 8000), losses, strict=True):
-        made = quality(arch, seed=seed)
-        case = replace(
-            made.case, phase="scaling", size=f"p{params}", unique_bytes=2**14, tokens=2**18
-        )
-        curve = (2 * nats, nats, 1.5 * nats)
-        progress = tuple(
-            Progress(step=i, answers=100, nats=100 * each) for i, each in enumerate(curve)
-        )
-        found.append(replace(made, case=case, params=params, progress=progress))
-    return found
-
-
-def verdict(name, records):
-    (claim,) = (claim for claim in claims.CLAIMS if claim.name == name)
-    return claim.judge(studies.evidence_of(records)).verdict
-
-
 @pytest.mark.parametrize(
-    ("losses", "seeds", "expected"),
-    [
-        ((2.5, 2.2, 2.0, 1.995), 3, "refuted"),  # a tenth better than four times smaller ones
-        ((2.5, 2.0, 2.0, 1.999), 3, "supported"),
-        ((2.5, 2.0, 2.0, 1.96), 3, "not decided"),
-        ((2.5, 2.0, 2.0, 1.999), 2, "not decided"),
-    ],
+    ("losses", "given", "gained"),
+    [((2.5, 2.2, 2.0, 1.9), 1, 1 - 1.9 / 2.2), ((2.5, 2.2, 1.8, 2.3), 2, 1 - 2.3 / 2.2)],
 )
-def test_size_beyond_the_text(losses, seeds, expected):
-    records = [
-        record
-        for seed in range(seeds)
-        for record in again([nats * (1 + 1e-4 * seed) for nats in losses], seed)
-    ]
-    assert verdict("size beyond the text", records) == expected
-
-
-def test_size_follows_a_law():
-    assert verdict("size follows a law", planted(noise=1e-3)) == "supported"
-    flat = Law(E=2.0, A=0.0, alpha=0.3, B=0.0, beta=0.3)
-    assert verdict("size follows a law", planted(flat, noise=1e-3)) == "not decided"
-    assert verdict("size follows a law", planted(budgets=BUDGETS[:2])) == "not decided"
-    grown = planted()
-    broken = [
-        replace(r, evaluations=tuple(replace(e, nats=(9.0,) * len(e.nats)) for e in r.evaluations))
-        if r.case.flops == BUDGETS[-1]
-        else r
-        for r in grown
-    ]
-    assert verdict("size follows a law", broken) == "refuted"
+def test_what_size_gains_is_told_of_trainings_stopped_in_time(losses, given, gained):
+    ((_, sizes),) = scaling.repeated(seeds(losses, given)).items()
+    assert list(sizes) == [1000, 2000, 4000, 8000]
+    assert scaling.gain(sizes) == pytest.approx(dict.fromkeys(range(given), gained))
+    assert scaling.gain({params: sizes[params] for params in (4000, 8000)}) is None
 
 
 def test_a_study_has_a_figure_and_tables(tmp_path):
