@@ -129,7 +129,10 @@ class Evidence:
     @property
     def tier(self) -> str:
         """How large a world the verdicts are about."""
-        return f"{'GPU' if self.on_gpu else 'CPU'}, size {self.records[0].case.size}"
+        params = {record.case.size: record.params or 0 for record in self.records}
+        smallest, *_, largest = sorted(params, key=lambda size: params[size]) * 2
+        size = f"size {smallest}" if smallest == largest else f"sizes {smallest} to {largest}"
+        return f"{'GPU' if self.on_gpu else 'CPU'}, {size}"
 
     def cells(self, metric: str, phase: str) -> dict[str, list[Record]]:
         """Each architecture's timed cells over length: one batch a length, run alike."""
