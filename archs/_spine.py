@@ -106,7 +106,23 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(gate) * value)
 
 
-class MixerMLP(Block):
+class Mixed(Block):
+    """A Block whose state is its mixer's."""
+
+    mixer: Any
+
+    def init_state(self, batch: int, max_len: int) -> Any:
+        return self.mixer.init_state(batch, max_len)
+
+    def mixer_flops(self, tokens: int, past: int) -> float:
+        return self.mixer.flops(tokens, past)
+
+    def state_traffic(self, batch: int, tokens: int, past: int) -> int | None:
+        own = getattr(self.mixer, "state_traffic", super().state_traffic)
+        return own(batch, tokens, past)
+
+
+class MixerMLP(Mixed):
     """The pre-norm pair most architectures use: mix over time, then a SwiGLU at each token."""
 
     def __init__(self, config: Any, mixer: nn.Module) -> None:
@@ -116,19 +132,13 @@ class MixerMLP(Block):
         self.mlp_norm = RMSNorm(config.d_model, config.kernel)
         self.mlp = SwiGLU(config.d_model, config.d_mlp)
 
-    def init_state(self, batch: int, max_len: int) -> Any:
-        return self.mixer.init_state(batch, max_len)
-
     def forward(self, x_BTD: Tensor, state: Any | None) -> tuple[Tensor, Any | None]:
         y_BTD, state = self.mixer(self.mix_norm(x_BTD), state)
         x_BTD = x_BTD + y_BTD
         return x_BTD + self.mlp(self.mlp_norm(x_BTD)), state
 
-    def mixer_flops(self, tokens: int, past: int) -> float:
-        return self.mixer.flops(tokens, past)
 
-
-class MixerOnly(Block):
+class MixerOnly(Mixed):
     """The pre-norm unit of the Mamba papers: the mixer is wide enough to be its own MLP."""
 
     def __init__(self, config: Any, mixer: nn.Module) -> None:
@@ -136,15 +146,9 @@ class MixerOnly(Block):
         self.norm = RMSNorm(config.d_model, config.kernel)
         self.mixer = mixer
 
-    def init_state(self, batch: int, max_len: int) -> Any:
-        return self.mixer.init_state(batch, max_len)
-
     def forward(self, x_BTD: Tensor, state: Any | None) -> tuple[Tensor, Any | None]:
         y_BTD, state = self.mixer(self.norm(x_BTD), state)
         return x_BTD + y_BTD, state
-
-    def mixer_flops(self, tokens: int, past: int) -> float:
-        return self.mixer.flops(tokens, past)
 
 
 class ConvolvedState(NamedTuple):

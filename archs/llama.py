@@ -44,8 +44,13 @@ class Attention(nn.Module):
         heads = self.qkv(x_BTD).view(B, T, -1, self.d_head).transpose(1, 2)
         placed, v_BJTK = heads.split((self.n_head + self.n_kv_head, self.n_kv_head), dim=1)
         q_BHTK, k_BJTK = rope(placed, state).split((self.n_head, self.n_kv_head), dim=1)
-        y_BHTK, state = attention(q_BHTK, k_BJTK, v_BJTK, state, self.kernel)
+        y_BHTK, state = self.attend(q_BHTK, k_BJTK, v_BJTK, state)
         return self.out(y_BHTK.transpose(1, 2).reshape(B, T, D)), state
+
+    def attend(
+        self, q_BHTK: Tensor, k_BJTK: Tensor, v_BJTK: Tensor, state: State | None
+    ) -> tuple[Tensor, State | None]:
+        return attention(q_BHTK, k_BJTK, v_BJTK, state, self.kernel)
 
     def flops(self, tokens: int, past: int) -> float:
         return attention_flops(self.n_head, self.d_head, tokens, past)

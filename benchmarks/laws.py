@@ -6,6 +6,7 @@ that its Subject builds, and raises Broken, which says where it does not hold an
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ BATCH, LENGTH = 2, 24
 CHANGED = 15  # the place of the token that is changed
 CUTS = ([LENGTH], [1] * LENGTH, [10, 14], [7, 1, 1, 15])
 LONG, LONG_CUT = 201, 130  # past one SSD chunk and several scan blocks; no chunk divides them
+LENGTHS = (16, 32, 64, 128, 256)  # at which states are weighed
 CONTEXT, ROOM = 20, 6  # tokens read, and tokens then decoded
 FLOAT64 = 1e-7  # relative and absolute
 BFLOAT16 = 0.02
@@ -234,9 +236,9 @@ def bfloat16_stays_close_to_float32(subject: Subject) -> None:
 
 
 def states_bytes(subject: Subject) -> tuple[int, ...]:
-    """After 16, 32 and 64 tokens."""
-    model, sizes = subject.build(max_len=64), []
-    for length in (16, 32, 64):
+    """After each of LENGTHS tokens."""
+    model, sizes = subject.build(max_len=max(LENGTHS)), []
+    for length in LENGTHS:
         with torch.no_grad():
             _, states = model(torch.zeros(1, length, dtype=torch.long), model.init_state(1, length))
         sizes.append(state_bytes(states))
@@ -244,9 +246,17 @@ def states_bytes(subject: Subject) -> tuple[int, ...]:
 
 
 def state_is_constant_or_linear_in_length(subject: Subject) -> None:
-    short, middle, long = states_bytes(subject)
-    if long - middle != 2 * (middle - short):
-        raise Broken(f"it is {short:,}, {middle:,} and {long:,} bytes after 16, 32 and 64 tokens")
+    """Or both, as a ring's is: linear up to its window, and constant from there on."""
+    sizes = states_bytes(subject)
+    rates = [
+        (b - a) / (end - start)
+        for (a, b), (start, end) in zip(pairwise(sizes), pairwise(LENGTHS), strict=True)
+    ]
+    if rates != sorted(rates, reverse=True) or not set(rates) <= {rates[0], 0}:
+        told = ", ".join(
+            f"{size:,} after {length}" for size, length in zip(sizes, LENGTHS, strict=True)
+        )
+        raise Broken(f"its bytes are {told} tokens, neither constant nor linear up to a length")
 
 
 def a_full_cache_refuses_more(subject: Subject) -> None:

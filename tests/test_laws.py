@@ -18,19 +18,11 @@ def test_law(law, arch):
     law(laws.subject(arch))
 
 
-def test_only_attention_keeps_more_of_a_longer_past(arch):
+def test_what_keeps_a_position_keeps_more_of_a_longer_past(arch):
     subject = laws.subject(arch)
-    short, _, long = laws.states_bytes(subject)
-    attends = any(
-        "attention" in name.lower() or name == "qkv" for name in module_names(subject.build())
-    )
-    assert (short == long) == (not attends)
-
-
-def module_names(model):
-    return [type(m).__name__ for m in model.modules()] + [
-        name.rsplit(".")[-1] for name, _ in model.named_modules()
-    ]
+    sizes = laws.states_bytes(subject)
+    keeps = any(hasattr(state, "position") for state in subject.build().init_state(1, 8))
+    assert (sizes[0] < sizes[1]) == keeps
 
 
 @pytest.mark.parametrize("size", NAMED)

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
-from archs import gpt2, gru, llama, lstm, mamba, mamba2, mingru, rnn
+from archs import gpt2, gru, llama, lstm, mamba, mamba2, mingru, rnn, swa
 from archs._spine import Block, LanguageModel
 from benchmarks import harness, machine
 from report import metrics, roofline
@@ -46,6 +46,7 @@ def counted(model, backward=False):
 UNSEEN = {
     gpt2.Block: lambda block: -2 * (LENGTH - 1) * block.n_head * block.d_head,
     llama.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
+    swa.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     mingru.Mixer: lambda mixer: 4 * mixer.d_inner,
     # its plain kernels, which run on shapes alone, are elementwise: the scan and the convolution
     mamba.Mixer: lambda mixer: 9 * mixer.a_log_EN.numel() + 2 * mixer.conv.weight.numel(),
@@ -65,6 +66,7 @@ STATE = {
     ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
+    swa.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),  # up to the window
 }
 
 

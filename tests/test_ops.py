@@ -51,6 +51,10 @@ ARGUMENTS = {
         *(randn(B, T, H, K), positive(B, T, H), -positive(H)),
         *(randn(B, T, N), randn(B, T, N), randn(B, N, H, K)),
     ),
+    "window_attention": lambda T: (
+        *(randn(B, 2 * H, T, K), *randn(2, B, H, T, K).unbind()),
+        *(5, None),
+    ),
 }
 KERNELS = [
     (op.name, kernel.name)

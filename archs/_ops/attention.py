@@ -24,6 +24,11 @@ class Cache(NamedTuple):
         """Whether the shapes of a call must not depend on the position's value."""
         return self.position.device.type != "cpu" or torch.compiler.is_compiling()
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether every place that was read has a row, so that rows bound the position."""
+        return True
+
     def start(self, tokens: int) -> int:
         """The position as a number, for a call of `tokens`."""
         if torch.compiler.is_compiling() and tokens == self.k_BJSK.shape[2]:
@@ -63,7 +68,9 @@ def _rope_rows(
 
 def _rope_of_call(x_BHTK: Tensor, cache: Cache | None, theta: float) -> Tensor:
     T, K = x_BHTK.shape[2:]
-    if torch.compiler.is_compiling():  # which fuses arithmetic better than it reads tables
+    unbounded = cache is not None and cache.is_static and not cache.holds_all
+    # a compiler fuses arithmetic better than it reads tables
+    if torch.compiler.is_compiling() or unbounded:
         place_T = torch.arange(T, device=x_BHTK.device)
         return _rotation(place_T if cache is None else place_T + cache.position, K, theta)
     if cache is not None and cache.is_static:

@@ -1,5 +1,9 @@
 """Llama of Hugging Face's transformers, with its default attention, torch's SDPA."""
 
+from typing import Any
+
+from torch import Tensor
+
 from archs import LanguageModel, llama
 from archs._spine import EPS
 from benchmarks.peers._peer import Module, Peer
@@ -10,28 +14,30 @@ def ours(size: str, max_len: int) -> LanguageModel:
     return LanguageModel(llama.SIZES[size], llama.Block)
 
 
-def theirs(model: Module) -> Transformers:
-    config, lib = model.config, library()
-    peer = lib.LlamaForCausalLM(
-        lib.LlamaConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.d_model,
-            intermediate_size=config.d_mlp,
-            num_hidden_layers=config.n_layer,
-            num_attention_heads=config.n_head,
-            num_key_value_heads=config.n_kv_head,
-            rms_norm_eps=EPS,
-            tie_word_embeddings=True,
-        )
-    )
-    body = peer.model
-    pairs = [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
+def shape(config: Any) -> dict[str, Any]:
+    """Of Llama and its descendants, as transformers names it."""
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_mlp,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.n_kv_head,
+        "rms_norm_eps": EPS,
+        "tie_word_embeddings": True,
+    }
+
+
+def pairs(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
+    """The weights of two models, as `copy` wants them."""
+    body, found = peer.model, []
+    found += [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
     for layer, block in zip(body.layers, model.blocks, strict=True):
         attention, mlp = layer.self_attn, layer.mlp
-        keys = attention.k_proj.out_features
-        q, k, v = block.mixer.qkv.weight.split((config.d_model, keys, keys))
+        queries, keys = attention.q_proj.out_features, attention.k_proj.out_features
+        q, k, v = block.mixer.qkv.weight.split((queries, keys, keys))
         gate, up = block.mlp.up.weight.chunk(2)
-        pairs += [
+        found += [
             (layer.input_layernorm.weight, block.mix_norm.weight),
             (layer.post_attention_layernorm.weight, block.mlp_norm.weight),
             (attention.q_proj.weight, q),
@@ -42,7 +48,13 @@ def theirs(model: Module) -> Transformers:
             (mlp.up_proj.weight, up),
             (mlp.down_proj.weight, block.mlp.down.weight),
         ]
-    return Transformers(peer, pairs, cache="past_key_values")
+    return found
+
+
+def theirs(model: Module) -> Transformers:
+    lib = library()
+    peer = lib.LlamaForCausalLM(lib.LlamaConfig(**shape(model.config)))
+    return Transformers(peer, pairs(peer, model), cache="past_key_values")
 
 
 PEERS = [
