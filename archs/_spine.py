@@ -9,6 +9,7 @@ Shape letters, for all of archs/:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -96,6 +97,8 @@ class RMSNorm(nn.Module):
 class SwiGLU(nn.Module):
     """Shazeer, GLU Variants Improve Transformer  https://arxiv.org/abs/2002.05202"""
 
+    activation = staticmethod(F.silu)
+
     def __init__(self, d_model: int, d_mlp: int) -> None:
         super().__init__()
         self.up = nn.Linear(d_model, 2 * d_mlp, bias=False)
@@ -103,7 +106,11 @@ class SwiGLU(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate, value = self.up(x_BTD).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * value)
+        return self.down(self.activation(gate) * value)
+
+
+class GeGLU(SwiGLU):
+    activation = staticmethod(partial(F.gelu, approximate="tanh"))
 
 
 class Mixed(Block):
@@ -125,12 +132,14 @@ class Mixed(Block):
 class MixerMLP(Mixed):
     """The pre-norm pair most architectures use: mix over time, then a SwiGLU at each token."""
 
+    gated: type[SwiGLU] = SwiGLU
+
     def __init__(self, config: Any, mixer: nn.Module) -> None:
         nn.Module.__init__(self)
         self.mix_norm = RMSNorm(config.d_model, config.kernel)
         self.mixer = mixer
         self.mlp_norm = RMSNorm(config.d_model, config.kernel)
-        self.mlp = SwiGLU(config.d_model, config.d_mlp)
+        self.mlp = self.gated(config.d_model, config.d_mlp)
 
     def forward(self, x_BTD: Tensor, state: Any | None) -> tuple[Tensor, Any | None]:
         y_BTD, state = self.mixer(self.mix_norm(x_BTD), state)

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
-from archs import gpt2, gru, llama, lstm, mamba, mamba2, mingru, rnn, swa
+from archs import gpt2, griffin, gru, llama, lstm, mamba, mamba2, mingru, rnn, swa
 from archs._spine import Block, LanguageModel
 from benchmarks import harness, machine
 from report import metrics, roofline
@@ -48,6 +48,7 @@ UNSEEN = {
     llama.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     swa.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     mingru.Mixer: lambda mixer: 4 * mixer.d_inner,
+    griffin.Recurrence: lambda mixer: 4 * len(mixer.decay_E),
     # its plain kernels, which run on shapes alone, are elementwise: the scan and the convolution
     mamba.Mixer: lambda mixer: 9 * mixer.a_log_EN.numel() + 2 * mixer.conv.weight.numel(),
 }
@@ -64,6 +65,7 @@ STATE = {
         mixer.d_state * mixer.n_head * mixer.d_head + 3 * len(mixer.conv.weight),
         0,
     ),
+    griffin.Recurrence: lambda mixer: (4 * len(mixer.decay_E), 0),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     swa.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),  # up to the window
