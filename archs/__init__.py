@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 from archs._spine import LanguageModel
 
@@ -28,13 +29,22 @@ def added() -> list[str]:
     return sorted(_outside)
 
 
-def load(arch: str) -> ModuleType:
-    """The architecture's file. Raises ValueError, naming those there are, if it is unknown."""
+def load(arch: str) -> Any:
+    """The architecture's file, or what it makes `of` the text behind a colon, as in `hybrid:mma`.
+
+    Raises ValueError, naming those there are, if it is unknown, or if the text means nothing to it.
+    """
     if arch in _outside:
         return _outside[arch]()
-    if arch not in names():
-        raise ValueError(f"no architecture {arch!r}; archs/ holds {', '.join(names())}")
-    return importlib.import_module(f"archs.{arch}")
+    name, colon, text = arch.partition(":")
+    if name not in names():
+        raise ValueError(f"no architecture {name!r}; archs/ holds {', '.join(names())}")
+    module = importlib.import_module(f"archs.{name}")
+    if not colon:
+        return module
+    if not hasattr(module, "of"):
+        raise ValueError(f"{arch}: {name} is one architecture only; ask for {name}")
+    return module.of(text)
 
 
 def build(

@@ -162,7 +162,8 @@ def kernel_names() -> list[str]:
 def check(options: Any) -> None:
     """Raises ValueError on an unknown name or an impossible number."""
     _known("--phase", options.phase or (), (*PHASES, *ON_REQUEST))
-    _known("--arch", options.arch or (), [*archs.names(), *archs.added()])
+    families = [arch.partition(":")[0] for arch in options.arch or ()]
+    _known("--arch", families, [*archs.names(), *archs.added()])
     for arch in options.arch or archs.names():
         _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
     _known("--mode", options.mode or (), typing.get_args(Mode))

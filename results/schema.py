@@ -68,7 +68,8 @@ class Case:
     impl: str = "seqfrontier"  # peer-*: whose code ran
 
     def __str__(self) -> str:
-        parts = [self.phase, self.arch, self.size, f"T{self.seq_len}", f"B{self.batch}", self.dtype]
+        arch = self.arch.replace(":", "-")
+        parts = [self.phase, arch, self.size, f"T{self.seq_len}", f"B{self.batch}", self.dtype]
         parts += [self.mode] * (self.mode != "eager")
         parts += [self.kernel] * (self.kernel != "auto")
         parts += [self.impl] * self.phase.startswith("peer")

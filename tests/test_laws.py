@@ -4,11 +4,13 @@ import pytest
 import torch
 
 import archs
-from archs._sizes import NAMED
+from archs import llama, mamba2, swa
+from archs._sizes import NAMED, non_embedding_params
+from archs._spine import LanguageModel
 from benchmarks import laws
 
 
-@pytest.fixture(params=archs.names())
+@pytest.fixture(params=[*archs.names(), "hybrid:rwm"])
 def arch(request):
     return request.param
 
@@ -32,6 +34,17 @@ def test_sizes_are_matched(size):
     assert spread <= laws.spread_allowed(size), counts
 
 
+@pytest.mark.parametrize("pattern", ["mmma", "mmmmmmmmmmma", "mw"])
+def test_a_pattern_names_the_layers(pattern):
+    module = archs.load(f"hybrid:{pattern}")
+    config = module.SIZES["800k"]
+    mixers = [type(block.mixer) for block in LanguageModel(config, module.Block).blocks]
+    letters = {"m": mamba2.Mixer, "a": llama.Attention, "w": swa.Attention}
+    assert mixers == [letters[pattern[i % len(pattern)]] for i in range(config.n_layer)]
+    params = non_embedding_params(config, module.Block)
+    assert params == pytest.approx(NAMED["800k"].budget, rel=0.03)
+
+
 def test_a_position_table_refuses_what_it_has_no_place_for():
     model = archs.build("gpt2", "100k", max_len=8)
     with pytest.raises(ValueError, match="places for 8 tokens and was given 9"):
@@ -39,7 +52,15 @@ def test_a_position_table_refuses_what_it_has_no_place_for():
 
 
 def test_unknown_names_are_refused_by_name():
-    with pytest.raises(ValueError, match="no architecture 'mambo'; archs/ holds gpt2, gru"):
+    with pytest.raises(ValueError, match=r"no architecture 'mambo'; archs/ holds .*gpt2, .*gru"):
         archs.build("mambo", "100k")
+    with pytest.raises(ValueError, match="gru:mma: gru is one architecture only; ask for gru"):
+        archs.build("gru:mma", "100k")
+    with pytest.raises(ValueError, match=r"hybrid:maz is no pattern; its letters are m, r, a, w"):
+        archs.build("hybrid:maz", "100k")
+    with pytest.raises(
+        ValueError, match=r"hybrid:aw is no pattern; .* at least one of them m or r"
+    ):
+        archs.build("hybrid:aw", "100k")
     with pytest.raises(ValueError, match="lstm has no size '7b'; it has 100k, 800k"):
         archs.build("lstm", "7b")
