@@ -47,6 +47,10 @@ ARGUMENTS = {
         *(randn(B, T, N), randn(B, T, N), randn(B, N, E)),
     ),
     "short_conv": lambda T: (randn(B, T, E), randn(E, 1, 4), randn(E), randn(B, 3, E)),
+    "slstm": lambda T: (
+        *(randn(B, T, H, 4 * K), randn(H, K, 4 * K), randn(B, H * K)),
+        torch.stack([randn(B, H * K), positive(B, H * K), randn(B, H * K)], dim=1),
+    ),
     "ssd": lambda T: (
         *(randn(B, T, H, K), positive(B, T, H), -positive(H)),
         *(randn(B, T, N), randn(B, T, N), randn(B, N, H, K)),

@@ -74,6 +74,7 @@ class Peer:
     module: ModuleType  # of our architecture
     impl: str
     distribution: str  # the package that holds it, as PyPI names it
+    install: str = "'seqfrontier[peers]'"  # what pip is asked for to get it
     ours: Callable[[str, int], LanguageModel]  # from a named size and the longest sequence
     theirs: Callable[[Module], Side]  # with the same weights
     lacks: tuple[str, ...] = ()  # endings of our parameters' names that theirs has no place for
@@ -88,7 +89,7 @@ class Peer:
             return metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
             raise Missing(
-                f"{self.distribution} is not installed; pip install 'seqfrontier[peers]'"
+                f"{self.distribution} is not installed; pip install {self.install}"
             ) from None
 
     @torch.no_grad()
