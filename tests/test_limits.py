@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
-from archs import gpt2, griffin, gru, llama, lstm, mamba, mamba2, mingru, rnn, slstm, swa
+from archs import gpt2, griffin, gru, llama, lstm, mamba, mamba2, mamba3, mingru, rnn, slstm, swa
 from archs._spine import Block, LanguageModel
 from benchmarks import harness, machine
 from report import metrics, roofline
@@ -67,6 +67,10 @@ STATE = {
     ),
     griffin.Recurrence: lambda mixer: (4 * len(mixer.decay_E), 0),
     slstm.Mixer: lambda mixer: (7 * len(mixer.scale_E), 0),
+    mamba3.Mixer: lambda mixer: (
+        mixer.n_head * ((mixer.d_state + 1) * (mixer.d_head + 1) - 1 + mixer.d_state // 4),
+        0,
+    ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     swa.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),  # up to the window

@@ -55,6 +55,11 @@ ARGUMENTS = {
         *(randn(B, T, H, K), positive(B, T, H), -positive(H)),
         *(randn(B, T, N), randn(B, T, N), randn(B, N, H, K)),
     ),
+    "trapezoidal_scan": lambda T: (
+        *(randn(B, T, H, N), randn(B, T, H, N), randn(B, T, H, K), -positive(B, T, H)),
+        *(positive(B, T, H), positive(B, T, H)),
+        *(randn(B, H, N, K), randn(B, H, N), randn(B, H, K)),
+    ),
     "window_attention": lambda T: (
         *(randn(B, 2 * H, T, K), *randn(2, B, H, T, K).unbind()),
         *(5, None),

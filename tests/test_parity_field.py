@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from archs import griffin, hawk
+from archs import griffin, hawk, mamba3
 from archs._ops.slstm import slstm as slstm_op
 from archs._spine import LanguageModel
 
@@ -40,7 +40,7 @@ def test_hawk_is_recurrent_gemma_without_attention():
 
 
 def test_slstm_is_its_equations_without_a_stabiliser():
-    """The paper's equations 8 to 14, where nothing is too large for them; and finite where it is."""
+    """The paper's equations 8 to 14, where nothing is too large for them; finite where it is."""
     torch.manual_seed(0)
     B, T, H, K = 2, 30, 2, 3
     u, weight = (
@@ -67,3 +67,45 @@ def test_slstm_is_its_equations_without_a_stabiliser():
         large[..., :K] += 1000
         high, _ = slstm_op(large, weight, torch.zeros_like(fresh[:, 0]), fresh, kernel=kernel)
         assert high.isfinite().all() and high.abs().max() <= 1
+
+
+@torch.no_grad()
+def test_mamba3_is_its_complex_recurrence():
+    """Its mixer against the paper's recurrence with complex eigenvalues (proposition 2), token by
+    token: the state turns, and B and C do not. Rotating B and C instead is the same."""
+    torch.manual_seed(0)
+    config = mamba3.Config(
+        d_model=12, n_layer=1, d_inner=12, d_mlp=4, d_head=6, d_state=8, vocab_size=8
+    )
+    mixer = disturbed(mamba3.Mixer(config).double())
+    u = torch.randn(2, 50, 12, dtype=torch.float64)
+    H, K, N, A = 2, 6, 8, 2
+    z, x, b, c, dt, a, lam, theta = (u @ mixer.inputs.weight.T).split(
+        (12, 12, N, N, H, H, H, A), dim=-1
+    )
+    dt = torch.log1p((dt + mixer.dt_bias_H).exp())
+    decay = -torch.log1p(a.exp()).clamp(min=mamba3.SLOWEST) * dt
+    lam = 1 / (1 + (-lam).exp())
+
+    def normed(v, norm, bias):
+        v = v / (v.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+        v = v[:, :, None] + bias
+        turning = torch.complex(v[..., :A], v[..., A : 2 * A])
+        return torch.cat([turning, v[..., 2 * A :].to(turning.dtype)], dim=-1)
+
+    b, c = normed(b, mixer.norm_b, mixer.bias_b_HN), normed(c, mixer.norm_c, mixer.bias_c_HN)
+    x = x.unflatten(-1, (H, K))
+    turn = torch.zeros(2, 50, H, N - A, dtype=torch.float64)
+    turn[..., :A] = torch.pi * theta.tanh()[:, :, None] * dt[..., None]
+    # eigenvalues exp(dt (A - iθ)): a state that turns back as far as B and C would turn on
+    step = torch.polar(decay.exp()[..., None].expand_as(turn), -turn)
+    h, held, outputs = torch.zeros(2, H, N - A, K, dtype=b.dtype), 0, []
+    for t in range(50):
+        entering = b[:, t, :, :, None] * x[:, t, :, None]
+        h = step[:, t, ..., None] * (h + ((1 - lam) * dt)[:, t, :, None, None] * held)
+        h = h + (lam * dt)[:, t, :, None, None] * entering
+        held = entering
+        outputs.append((c[:, t, :, :, None].conj() * h).sum(-2).real)
+    y = torch.stack(outputs, dim=1) + mixer.skip_H[:, None] * x
+    expected = (y.flatten(2) * z / (1 + (-z).exp())) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(u, None)[0], expected)
