@@ -37,7 +37,7 @@ from report.units import show_length
 from results import Record
 
 SEED = 0  # of the redrawing, so that the same Records say the same twice
-FAMILIES: tuple[Family, ...] = ("attention", "both", "scan", "nonlinear")
+FAMILIES: tuple[Family, ...] = ("attention", "window", "both", "scan", "convolution", "nonlinear")
 NOTHING = "–"
 TITLE = "Crossings with length, of each family's best"
 

@@ -8,7 +8,7 @@ import pytest
 from report import claims, scaling
 from report.__main__ import main
 from report.claims import CLAIMS, findings
-from report.claims.evidence import Range, decide
+from report.claims.evidence import Range, decide, family
 from report.claims.tasks import effective_context, rise, steps_to_solve
 from report.statistics import Estimate
 from tests.claim_records import (
@@ -244,6 +244,22 @@ def test_families_are_read_from_the_ops_that_ran():
     assert known.archs("scan") == ["minimal", "scanning"]
     assert known.archs("attention") == ["attentive"]
     assert known.archs("both") == ["mixed"]
+
+
+@pytest.mark.parametrize(
+    ("ops", "named"),
+    [
+        ({"window_attention"}, "window"),
+        ({"window_attention", "attention"}, "attention"),
+        ({"window_attention", "linear_scan"}, "both"),
+        ({"trapezoidal_scan"}, "scan"),
+        ({"long_conv"}, "convolution"),
+        ({"slstm"}, "nonlinear"),
+    ],
+    ids=str,
+)
+def test_a_window_is_no_whole_past_and_a_convolution_no_scan(ops, named):
+    assert family(ops) == named
 
 
 def test_the_largest_size_that_was_measured_speaks():

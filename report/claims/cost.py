@@ -104,6 +104,7 @@ def parallel_training(evidence: Evidence) -> Judgement:
         return undecided("the tokens of a step differ from length to length")
     families: dict[Family, tuple[Range, Range]] = {
         "attention": (PARALLEL, SEQUENTIAL),
+        "window": (PARALLEL, SEQUENTIAL),
         "both": (PARALLEL, SEQUENTIAL),
         "scan": (PARALLEL, SEQUENTIAL),
         "nonlinear": (SEQUENTIAL, PARALLEL),

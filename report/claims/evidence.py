@@ -18,14 +18,15 @@ from report.statistics import Estimate, growth, mean
 from report.table import of_metric
 from results import Record
 
-ATTENTION = "attention"
-STATE_SPACE = frozenset({"selective_scan", "ssd"})
+ATTENTION, WINDOW, CONVOLUTION = "attention", "window_attention", "long_conv"
+STATE_SPACE = frozenset({"selective_scan", "ssd", "trapezoidal_scan"})
 SCANS = STATE_SPACE | {"linear_scan"}  # linear in the state, so that a sequence is one scan
 LOCAL = frozenset({"rms_norm", "cross_entropy", "short_conv"})  # they carry no past, or little
 SEEDS = 3  # fewer make no claim about what was trained
 
-# what carries the past: attention, a scan, both, or neither: a recurrence taken step by step
-Family = Literal["attention", "scan", "both", "nonlinear"]
+# what carries the past: attention to all of it or to a window, a scan, attention and a scan, a
+# convolution over all of it, or none of these: a recurrence taken step by step
+Family = Literal["attention", "window", "scan", "both", "convolution", "nonlinear"]
 Verdict = Literal["supported", "refuted", "not decided"]
 Seeds = dict[int, Record]  # one architecture's runs in one setting
 
@@ -96,8 +97,12 @@ def seeds_mean(values: Sequence[float]) -> Estimate | None:
 
 
 def family(ops: set[str]) -> Family:
-    if ATTENTION in ops:
-        return "both" if ops & SCANS else "attention"
+    if ops & {ATTENTION, WINDOW}:
+        if ops & SCANS:
+            return "both"
+        return "attention" if ATTENTION in ops else "window"
+    if CONVOLUTION in ops:
+        return "convolution"
     return "scan" if ops & SCANS else "nonlinear"
 
 

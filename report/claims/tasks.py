@@ -279,7 +279,7 @@ def nonlinear_state_tracks(evidence: Evidence) -> Judgement:
 
 
 def _parallel(evidence: Evidence) -> list[str]:
-    return evidence.archs("attention", "scan", "both")
+    return evidence.archs("attention", "window", "scan", "both")
 
 
 def _of(known: dict[str, Estimate], archs: Iterable[str]) -> list[Estimate]:

@@ -24,20 +24,27 @@ LEFT, RIGHT, ABOVE, BELOW, PANEL = 0.62, 0.22, 0.56, 0.44, 1.9  # inches, of eac
 ENTRY = 0.15  # of a line of the legend
 COLOURS: dict[Family | None, str] = {
     "attention": "#0072B2",
+    "window": "#56B4E9",
     "both": "#CC79A7",
     "scan": "#009E73",
+    "convolution": "#E69F00",
     "nonlinear": "#D55E00",
     None: "#000000",  # no Record says which ops ran
 }
 MARKERS: dict[Family | None, str] = {
     "attention": "shP",
+    "window": "8",
     "both": "D*",
     "scan": "^v<>",
+    "convolution": "H",
     "nonlinear": "opd",
     None: "X",
 }
 
-FAMILIES = "Blue is attention, green a scan, pink both, orange a recurrence taken step by step."
+FAMILIES = (
+    "Blue is attention, light blue attention to a window, green a scan, pink attention and a scan, "
+    "yellow a long convolution, orange a recurrence taken step by step."
+)
 Panel = Callable[[Axes], None]
 
 
