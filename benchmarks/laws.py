@@ -138,12 +138,13 @@ def convolution_widths(model: LanguageModel) -> list[int]:
 
 
 def laws_hold_with_and_without_a_short_convolution(subject: Subject) -> None:
-    for short_conv, width in ((True, 4), (False, 1)):
+    for short_conv, allowed in ((True, {3, 4}), (False, {1})):  # Hyena's own is three wide
         called = f"with short_conv={short_conv},"
         model = subject.build(short_conv=short_conv).double()
         widths = convolution_widths(model)
-        if set(widths) != {width}:
-            raise Broken(f"{called} its blocks' convolutions are {widths} wide, not {width}")
+        if not set(widths) <= allowed:
+            wanted = " or ".join(map(str, allowed))
+            raise Broken(f"{called} its blocks' convolutions are {widths} wide, not {wanted}")
         tokens_BT = tokens_of(model)
         whole_BTD, kept = model(tokens_BT)
         _keeps_nothing(kept, len(model.blocks))

@@ -40,6 +40,7 @@ ARGUMENTS = {
     "elman": lambda T: (randn(B, T, E), cell(1), randn(B, E)),
     "gru": lambda T: (randn(B, T, E), cell(3), randn(B, E)),
     "linear_scan": lambda T: (decay(B, T, E), randn(B, T, E), randn(B, E)),
+    "long_conv": lambda T: (randn(B, E, 2 * T), randn(E, 2 * T), T),
     "lstm": lambda T: (randn(B, T, E), cell(4), randn(B, E), randn(B, E)),
     "rms_norm": lambda T: (randn(B, T, E), randn(E), 1e-5),
     "selective_scan": lambda T: (

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from archs import griffin, hawk, mamba3
+from archs import griffin, hawk, hyena, mamba3
 from archs._ops.slstm import slstm as slstm_op
 from archs._spine import LanguageModel
 
@@ -109,3 +109,40 @@ def test_mamba3_is_its_complex_recurrence():
     y = torch.stack(outputs, dim=1) + mixer.skip_H[:, None] * x
     expected = (y.flatten(2) * z / (1 + (-z).exp())) @ mixer.out.weight.T
     torch.testing.assert_close(mixer(u, None)[0], expected)
+
+
+@torch.no_grad()
+def test_hyena_is_its_equations_with_a_toeplitz_matrix():
+    """Its mixer, token by token and channel by channel; complex exponentials as the paper has."""
+    torch.manual_seed(0)
+    config = hyena.Config(
+        d_model=4, n_layer=1, d_mlp=4, vocab_size=8, d_filter=6, bands=3, horizon=20
+    )
+    mixer = disturbed(hyena.Mixer(config).double())
+    T = 33  # beyond the horizon too
+    u = torch.randn(2, T, 4, dtype=torch.float64)
+
+    x = torch.cat([torch.zeros(2, 2, 12, dtype=u.dtype), u @ mixer.inputs.weight.T], dim=1)
+    taps = mixer.conv.weight[:, 0]
+    x = sum(x[:, w : w + T] * taps[:, w] for w in range(3)) + mixer.conv.bias
+    q, k, v = x[..., :4], x[..., 4:8], x[..., 8:]
+
+    lag = torch.arange(T, dtype=torch.float64)
+    wave = torch.exp(
+        -2j * torch.pi * lag[:, None] / 20 * torch.tensor([1e-4, 1.00005, 2.0], dtype=torch.float64)
+    )
+    h = torch.cat([lag[:, None] / 19, wave.real, wave.imag], dim=1)
+    for weight, bias in mixer.filter.layers:
+        h = torch.sin(mixer.filter.frequency * (h @ weight.T + bias))
+    h = h @ mixer.filter.weight_out.T
+    ends = torch.log(torch.tensor(0.01)).abs().double()
+    rates = torch.linspace(0, 1, 4, dtype=torch.float64) * (ends / 0.3 - ends / 1.5) + ends / 1.5
+    h = h * torch.exp(-lag[:, None] / 19 * rates)
+
+    toeplitz = torch.zeros(4, T, T, dtype=torch.float64)
+    for t in range(T):
+        for s in range(t + 1):
+            toeplitz[:, t, s] = h[t - s]
+    y = torch.einsum("ets,bse->bte", toeplitz, k * v) + mixer.skip_E * (k * v)
+    expected = (q * y) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(u, None)[0], expected, rtol=1e-6, atol=1e-6)

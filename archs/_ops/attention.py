@@ -14,6 +14,18 @@ from torch import Tensor
 from archs._ops import Kernel, Op, _sdpa
 
 
+def is_static(position: Tensor) -> bool:
+    """Whether the shapes of a call must not depend on the position's value."""
+    return position.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def start(position: Tensor, tokens: int, rows: int) -> int:
+    """The position as a number, for a call of `tokens` that a cache of `rows` is to hold."""
+    if torch.compiler.is_compiling() and tokens == rows:
+        return 0  # what fills the cache begins it, and a compiler cannot read the tensor
+    return int(position)
+
+
 class Cache(NamedTuple):
     k_BJSK: Tensor
     v_BJSK: Tensor
@@ -21,19 +33,12 @@ class Cache(NamedTuple):
 
     @property
     def is_static(self) -> bool:
-        """Whether the shapes of a call must not depend on the position's value."""
-        return self.position.device.type != "cpu" or torch.compiler.is_compiling()
+        return is_static(self.position)
 
     @property
     def holds_all(self) -> bool:
         """Whether every place that was read has a row, so that rows bound the position."""
         return True
-
-    def start(self, tokens: int) -> int:
-        """The position as a number, for a call of `tokens`."""
-        if torch.compiler.is_compiling() and tokens == self.k_BJSK.shape[2]:
-            return 0  # what fills the cache begins it, and a compiler cannot read the tensor
-        return int(self.position)
 
 
 def empty_cache(like: Tensor, batch: int, n_kv_head: int, max_len: int, d_head: int) -> Cache:
@@ -76,8 +81,8 @@ def _rope_of_call(x_BHTK: Tensor, cache: Cache | None, theta: float) -> Tensor:
     if cache is not None and cache.is_static:
         table = _rope_table(cache.k_BJSK.shape[2], K, theta, x_BHTK.device)
         return table[:, torch.arange(T, device=x_BHTK.device) + cache.position]
-    start = 0 if cache is None else int(cache.position)
-    return _rope_rows(start, T, K, theta, x_BHTK.device, x_BHTK.dtype)
+    begin = 0 if cache is None else int(cache.position)
+    return _rope_rows(begin, T, K, theta, x_BHTK.device, x_BHTK.dtype)
 
 
 def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor:
@@ -124,17 +129,17 @@ def attention(
     if cache.is_static and T == 1:
         return _static_decode(q_BHTK, k_BJTK, v_BJTK, cache, kernel)
 
-    start = cache.start(T)
-    end = start + T
+    begin = start(cache.position, T, S)
+    end = begin + T
     if end > S:
         raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")
-    cache.k_BJSK[:, :, start:end] = k_BJTK
-    cache.v_BJSK[:, :, start:end] = v_BJTK
+    cache.k_BJSK[:, :, begin:end] = k_BJTK
+    cache.v_BJSK[:, :, begin:end] = v_BJTK
     k_BJSK, v_BJSK = cache.k_BJSK[:, :, :end], cache.v_BJSK[:, :, :end]
     seen_TS = None
-    if start > 0 and T > 1:
-        seen_TS = torch.ones(T, end, dtype=torch.bool, device=q_BHTK.device).tril_(start)
-    y_BHTK = softmax_attention(q_BHTK, k_BJSK, v_BJSK, start == 0, seen_TS, kernel=kernel)
+    if begin > 0 and T > 1:
+        seen_TS = torch.ones(T, end, dtype=torch.bool, device=q_BHTK.device).tril_(begin)
+    y_BHTK = softmax_attention(q_BHTK, k_BJSK, v_BJSK, begin == 0, seen_TS, kernel=kernel)
     return y_BHTK, cache._replace(position=cache.position + T)
 
 
