@@ -21,6 +21,7 @@ from archs import (
     mamba2,
     mamba3,
     mingru,
+    mla,
     rnn,
     slstm,
     swa,
@@ -61,6 +62,11 @@ UNSEEN = {
     gpt2.Block: lambda block: -2 * (LENGTH - 1) * block.n_head * block.d_head,
     llama.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     swa.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
+    # and values, which are padded to the keys' width
+    mla.Attention: lambda mixer: (
+        -(LENGTH - 1) * mixer.n_head * (2 * mixer.d_head + mixer.d_rope)
+        - 2 * LENGTH * mixer.n_head * mixer.d_rope
+    ),
     mingru.Mixer: lambda mixer: 4 * mixer.d_inner,
     griffin.Recurrence: lambda mixer: 4 * len(mixer.decay_E),
     # its plain kernels, which run on shapes alone, are elementwise: the scan and the convolution
@@ -87,6 +93,7 @@ STATE = {
     ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
+    mla.Attention: lambda mixer: (0, mixer.d_latent + mixer.d_rope),
     swa.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),  # up to the window
 }
 
