@@ -132,17 +132,13 @@ class Mixer(nn.Module):
 
 def hold(kv_BTE: Tensor, state: State) -> tuple[Tensor, Tensor]:
     """Write the call's inputs down: all held so far, and the filter of as many lags."""
-    T, S = kv_BTE.shape[1], state.held_BES.shape[2]
-    if attention.is_static(state.position) and T == 1:
-        state.held_BES.index_copy_(2, state.position.view(1), kv_BTE.mT)
-        # what is not read yet is zero, whatever it is multiplied with
-        lag_S = torch.arange(S, device=kv_BTE.device) + (S - 1 - state.position)
-        return state.held_BES, state.filter_ES[:, lag_S.clamp(max=S - 1)]
-    end = attention.start(state.position, T, S) + T
-    if end > S:
-        raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")
-    state.held_BES[:, :, end - T : end] = kv_BTE.mT
-    return state.held_BES[:, :, :end], state.filter_ES[:, S - end :]
+    (held_BES,), _ = attention.hold(state.position, (state.held_BES, kv_BTE.mT))
+    S = state.filter_ES.shape[1]
+    if not attention.is_static(state.position) or kv_BTE.shape[1] > 1:
+        return held_BES, state.filter_ES[:, S - held_BES.shape[2] :]
+    # what is not read yet is zero, whatever it is multiplied with
+    lag_S = torch.arange(S, device=kv_BTE.device) + (S - 1 - state.position)
+    return held_BES, state.filter_ES[:, lag_S.clamp(max=S - 1)]
 
 
 class Block(_spine.MixerMLP):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from archs import _spine
 from archs._ops import attention
-from archs._ops.attention import rope, softmax_attention
+from archs._ops.attention import hold, rope, softmax_attention
 from archs._sizes import Matched
 
 
@@ -69,7 +69,9 @@ class Attention(nn.Module):
         latent_BTC, shared = self.compress(x_BTD).split((self.d_latent, self.d_rope), dim=-1)
         shared = rope(shared[:, None], state)
         row_BJTK = torch.cat([self.norm(latent_BTC)[:, None], shared], dim=-1)
-        held, seen_TS = (row_BJTK, None) if state is None else hold(row_BJTK, state)
+        held, seen_TS = row_BJTK, None
+        if state is not None:
+            (held,), seen_TS = hold(state.position, (state.k_BJSK, row_BJTK))
         attend = self.absorbed if state is not None and T == 1 else self.expanded
         y_BHTK = attend(q_BHTK, rope(turned, state), held, seen_TS)
         after = None if state is None else state._replace(position=state.position + T)
@@ -101,24 +103,6 @@ class Attention(nn.Module):
             return 2 * self.n_head * (2 * self.d_latent + self.d_rope) * seen
         again = 2 * self.expand.weight.numel() * past / tokens
         return 2 * self.n_head * (2 * self.d_head + self.d_rope) * seen + again
-
-
-def hold(row_BJTK: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
-    """Write the call's rows: all held so far, and which of them each token sees; None: a first
-    call's tokens those before them, a single one all."""
-    T, S = row_BJTK.shape[2], state.k_BJSK.shape[2]
-    if state.is_static and T == 1:
-        state.k_BJSK.index_copy_(2, state.position.view(1), row_BJTK.to(state.k_BJSK.dtype))
-        return state.k_BJSK, torch.arange(S, device=row_BJTK.device)[None] <= state.position
-    begin = attention.start(state.position, T, S)
-    end = begin + T
-    if end > S:
-        raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")
-    state.k_BJSK[:, :, begin:end] = row_BJTK
-    seen_TS = None
-    if begin > 0 and T > 1:
-        seen_TS = torch.ones(T, end, dtype=torch.bool, device=row_BJTK.device).tril_(begin)
-    return state.k_BJSK[:, :, :end], seen_TS
 
 
 class Block(_spine.MixerMLP):

@@ -249,6 +249,7 @@ def test_families_are_read_from_the_ops_that_ran():
 @pytest.mark.parametrize(
     ("ops", "named"),
     [
+        ({"differential_attention"}, "attention"),
         ({"window_attention"}, "window"),
         ({"window_attention", "attention"}, "attention"),
         ({"window_attention", "linear_scan"}, "both"),

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import archs
 from archs import (
+    diff_transformer,
     gpt2,
     griffin,
     gru,
@@ -60,6 +61,10 @@ def counted(model, backward=False):
 # scans; of attention all T scores a token, where (T + 1) / 2 on average are not masked
 UNSEEN = {
     gpt2.Block: lambda block: -2 * (LENGTH - 1) * block.n_head * block.d_head,
+    # and keys, which are padded to the values' width
+    diff_transformer.Attention: lambda mixer: (
+        -(3 * (LENGTH - 1) + 2 * LENGTH) * mixer.n_head * mixer.d_head
+    ),
     llama.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     swa.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     # and values, which are padded to the keys' width
@@ -92,6 +97,7 @@ STATE = {
         0,
     ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
+    diff_transformer.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     mla.Attention: lambda mixer: (0, mixer.d_latent + mixer.d_rope),
     swa.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),  # up to the window

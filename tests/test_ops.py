@@ -37,6 +37,10 @@ def cell(gates):
 ARGUMENTS = {
     "attention": lambda T: (randn(B, 2 * H, T, K), *randn(2, B, H, T, K).unbind(), True, None),
     "cross_entropy": lambda T: (randn(T, E), randn(11, E), torch.randint(11, (T,))),
+    "differential_attention": lambda T: (
+        *(randn(B, 4 * H, T, K), randn(B, 2 * H, T, K), randn(B, H, T, 2 * K)),
+        *(randn(1), True, None),
+    ),
     "elman": lambda T: (randn(B, T, E), cell(1), randn(B, E)),
     "gru": lambda T: (randn(B, T, E), cell(3), randn(B, E)),
     "linear_scan": lambda T: (decay(B, T, E), randn(B, T, E), randn(B, E)),
@@ -83,7 +87,7 @@ def outputs(result):
 def test_every_kernel_is_the_plain_one(name, kernel, length, monkeypatch):
     monkeypatch.setattr(selective_scan, "CACHED_ELEMENTS", 2**8)  # several blocks
     monkeypatch.setattr("archs._ops.cross_entropy.CHUNK_LOGITS", 2**6)  # several chunks
-    if kernel in ("step", "cell") and length > 1:
+    if kernel in ("step", "cell", "rows") and length > 1:
         pytest.skip("one token at a time is all it does")
     torch.manual_seed(0)
     arguments = ARGUMENTS[name](length)
@@ -168,7 +172,7 @@ def test_chunked_loss_holds_no_whole_logits():
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["mha", "gqa"])
-def test_static_decode_is_eager_decode(heads):
+def test_static_decode_is_eager_decode(heads, monkeypatch):
     """The path a CUDA graph captures, whose position stays a device tensor, on CPU tensors."""
     torch.manual_seed(0)
     n_head, n_kv_head = heads
@@ -180,6 +184,7 @@ def test_static_decode_is_eager_decode(heads):
         return Cache(past[0].clone(), past[1].clone(), torch.tensor(5))
 
     expected, eager = attention.attention(q, k, v, cache())
-    seen, static = attention._static_decode(q, k, v, cache(), "auto")
+    monkeypatch.setattr(attention, "is_static", lambda position: True)
+    seen, static = attention.attention(q, k, v, cache())
     torch.testing.assert_close(seen, expected)
     torch.testing.assert_close(tuple(static), tuple(eager))

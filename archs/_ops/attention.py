@@ -116,6 +116,32 @@ softmax_attention = Op(
 )
 
 
+def hold(position: Tensor, *rows: tuple[Tensor, Tensor]) -> tuple[list[Tensor], Tensor | None]:
+    """Write a call's rows into caches, (cache, new) each, along their axis 2.
+
+    Returns what is held so far, and which of it each token sees (T, S); None where that is all that
+    is not ahead of it. Raises ValueError if a cache has no room for the call.
+    """
+    (cache, new), *_ = rows
+    T, S = new.shape[2], cache.shape[2]
+    if is_static(position) and T == 1:
+        for cache, new in rows:
+            cache.index_copy_(2, position.view(1), new.to(cache.dtype))
+        seen_TS = torch.arange(S, device=position.device)[None] <= position
+        return [cache for cache, _ in rows], seen_TS
+
+    begin = start(position, T, S)
+    end = begin + T
+    if end > S:
+        raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")
+    for cache, new in rows:
+        cache[:, :, begin:end] = new
+    seen_TS = None
+    if begin > 0 and T > 1:
+        seen_TS = torch.ones(T, end, dtype=torch.bool, device=new.device).tril_(begin)
+    return [cache[:, :, :end] for cache, _ in rows], seen_TS
+
+
 def attention(
     q_BHTK: Tensor, k_BJTK: Tensor, v_BJTK: Tensor, cache: Cache | None, kernel: str = "auto"
 ) -> tuple[Tensor, Cache | None]:
@@ -125,35 +151,11 @@ def attention(
     """
     if cache is None:
         return softmax_attention(q_BHTK, k_BJTK, v_BJTK, True, None, kernel=kernel), None
-    T, S = q_BHTK.shape[2], cache.k_BJSK.shape[2]
-    if cache.is_static and T == 1:
-        return _static_decode(q_BHTK, k_BJTK, v_BJTK, cache, kernel)
-
-    begin = start(cache.position, T, S)
-    end = begin + T
-    if end > S:
-        raise ValueError(f"a cache of {S} tokens cannot hold {end}; make it with max_len={end}")
-    cache.k_BJSK[:, :, begin:end] = k_BJTK
-    cache.v_BJSK[:, :, begin:end] = v_BJTK
-    k_BJSK, v_BJSK = cache.k_BJSK[:, :, :end], cache.v_BJSK[:, :, :end]
-    seen_TS = None
-    if begin > 0 and T > 1:
-        seen_TS = torch.ones(T, end, dtype=torch.bool, device=q_BHTK.device).tril_(begin)
-    y_BHTK = softmax_attention(q_BHTK, k_BJSK, v_BJSK, begin == 0, seen_TS, kernel=kernel)
+    T, rows = q_BHTK.shape[2], ((cache.k_BJSK, k_BJTK), (cache.v_BJSK, v_BJTK))
+    (k_BJSK, v_BJSK), seen_TS = hold(cache.position, *rows)
+    causal = T > 1 and seen_TS is None
+    y_BHTK = softmax_attention(q_BHTK, k_BJSK, v_BJSK, causal, seen_TS, kernel=kernel)
     return y_BHTK, cache._replace(position=cache.position + T)
-
-
-def _static_decode(
-    q_BH1K: Tensor, k_BJ1K: Tensor, v_BJ1K: Tensor, cache: Cache, kernel: str
-) -> tuple[Tensor, Cache]:
-    row = cache.position.view(1)
-    cache.k_BJSK.index_copy_(2, row, k_BJ1K.to(cache.k_BJSK.dtype))
-    cache.v_BJSK.index_copy_(2, row, v_BJ1K.to(cache.v_BJSK.dtype))
-    seen_S = torch.arange(cache.k_BJSK.shape[2], device=row.device) <= row
-    y_BH1K = softmax_attention(
-        q_BH1K, cache.k_BJSK, cache.v_BJSK, False, seen_S[None], kernel=kernel
-    )
-    return y_BH1K, cache._replace(position=cache.position + 1)
 
 
 def attention_flops(n_head: int, d_head: int, tokens: int, past: int) -> float:

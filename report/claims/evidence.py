@@ -18,7 +18,8 @@ from report.statistics import Estimate, growth, mean
 from report.table import of_metric
 from results import Record
 
-ATTENTION, WINDOW, CONVOLUTION = "attention", "window_attention", "long_conv"
+ATTENTION = frozenset({"attention", "differential_attention"})  # to the whole past
+WINDOW, CONVOLUTION = "window_attention", "long_conv"
 STATE_SPACE = frozenset({"selective_scan", "ssd", "trapezoidal_scan"})
 SCANS = STATE_SPACE | {"linear_scan"}  # linear in the state, so that a sequence is one scan
 LOCAL = frozenset({"rms_norm", "cross_entropy", "short_conv"})  # they carry no past, or little
@@ -97,10 +98,10 @@ def seeds_mean(values: Sequence[float]) -> Estimate | None:
 
 
 def family(ops: set[str]) -> Family:
-    if ops & {ATTENTION, WINDOW}:
+    if ops & (ATTENTION | {WINDOW}):
         if ops & SCANS:
             return "both"
-        return "attention" if ATTENTION in ops else "window"
+        return "attention" if ops & ATTENTION else "window"
     if CONVOLUTION in ops:
         return "convolution"
     return "scan" if ops & SCANS else "nonlinear"
