@@ -84,6 +84,11 @@ class Block(nn.Module):
             return None
         return cache + (whole - cache) * (2 if past else 1)
 
+    def unread_bytes(self) -> int:
+        """Of its weights, the most bytes that a call may leave unread: tables that are looked up.
+        A Block whose tokens choose among its weights overrides this."""
+        return sum(m.weight.nbytes for m in self.modules() if isinstance(m, nn.Embedding))
+
 
 class RMSNorm(nn.Module):
     def __init__(self, d_model: int, kernel: str = "auto") -> None:
@@ -200,6 +205,9 @@ class Convolved(Block):
         inner = self.block.state_traffic(batch, tokens, past)
         return None if inner is None else inner + self._tail(batch).nbytes * (2 if past else 1)
 
+    def unread_bytes(self) -> int:
+        return self.block.unread_bytes()
+
 
 def convolved(config: Config, block: Block) -> Block:
     """The Block behind a convolution, if the config asks for one and it has none of its own."""
@@ -288,12 +296,11 @@ class LanguageModel(nn.Module):
             bytes of the weights + Σ over blocks of state_traffic
 
         as Pope et al., section 2  https://arxiv.org/abs/2211.05102, count inference. Each weight is
-        read once, the tied head among them; the rows looked up in other tables are left out, and so
-        are activations: a floor. None: a Block's share is unknown.
+        read once, the tied head among them; the rows looked up in other tables, the weights that no
+        token may choose and activations are left out: a floor. None: a Block's share is unknown.
         """
         traffic = [block.state_traffic(batch, tokens, past) for block in self.blocks]
         if None in traffic:
             return None
-        tables = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Embedding)]
-        read = sum(w.nbytes for w in self.parameters()) - sum(w.nbytes for w in tables)
-        return read + sum(traffic)
+        unread = sum(block.unread_bytes() for block in self.blocks)
+        return sum(w.nbytes for w in self.parameters()) - unread + sum(traffic)

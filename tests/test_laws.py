@@ -62,5 +62,9 @@ def test_unknown_names_are_refused_by_name():
         ValueError, match=r"hybrid:aw is no pattern; .* at least one of them m or r"
     ):
         archs.build("hybrid:aw", "100k")
+    with pytest.raises(ValueError, match="moe:8 is not moe:EXPERTS:ACTIVE, such as moe:8:2"):
+        archs.build("moe:8", "100k")
+    with pytest.raises(ValueError, match="moe:2:3: of 2 experts 1 to 2 can be active"):
+        archs.build("moe:2:3", "100k")
     with pytest.raises(ValueError, match="lstm has no size '7b'; it has 100k, 800k"):
         archs.build("lstm", "7b")

@@ -23,6 +23,7 @@ from archs import (
     mamba3,
     mingru,
     mla,
+    moe,
     rnn,
     slstm,
     swa,
@@ -61,6 +62,8 @@ def counted(model, backward=False):
 # scans; of attention all T scores a token, where (T + 1) / 2 on average are not masked
 UNSEEN = {
     gpt2.Block: lambda block: -2 * (LENGTH - 1) * block.n_head * block.d_head,
+    # of all experts, on shapes alone
+    moe.Experts: lambda mlp: -mlp.flops() * mlp.idle() / (1 - mlp.idle()),
     # and keys, which are padded to the values' width
     diff_transformer.Attention: lambda mixer: (
         -(3 * (LENGTH - 1) + 2 * LENGTH) * mixer.n_head * mixer.d_head
@@ -264,6 +267,16 @@ def test_bytes_of_small_models_by_hand():
     assert attends.moved_bytes(batch=3, tokens=7, past=0) == weights + 7 * row + 8
     assert attends.moved_bytes(batch=3, tokens=1, past=5) == weights + 6 * row + 2 * 8
     assert attends.bfloat16().moved_bytes(3, 1, 5) == (weights + 6 * row) / 2 + 2 * 8
+
+
+def test_a_token_reads_and_computes_with_its_own_experts_alone():
+    """8 experts of 3 x 4 x 2 weights, 2 of them active; all others by hand as Llama's above."""
+    sizes = {"d_model": 4, "n_layer": 1, "vocab_size": 8, "d_mlp": 2, "n_head": 2, "n_kv_head": 1}
+    model = LanguageModel(moe.Config(**sizes, n_expert=8, n_active=2), moe.Block)
+    weights = 48 + 12 + 32 + 8 * 4 + 2 * 24  # attention, norms, table, router, experts
+    assert model.moved_bytes(batch=3, tokens=1, past=5) == 4 * weights + 6 * 48 + 2 * 8
+    llamas = LanguageModel(llama.Config(**sizes), llama.Block).forward_flops(1, 5)
+    assert model.forward_flops(1, 5) == llamas + 2 * (8 * 4 + 24)
 
 
 def test_a_table_that_is_only_looked_up_does_not_move():

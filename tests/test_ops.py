@@ -42,6 +42,10 @@ ARGUMENTS = {
         *(randn(1), True, None),
     ),
     "elman": lambda T: (randn(B, T, E), cell(1), randn(B, E)),
+    "experts": lambda T: (
+        *(randn(B, T, E), torch.rand(B, T, 3).topk(2)[1], decay(B, T, 2)),
+        *(randn(3, 2 * K, E), randn(3, E, K)),
+    ),
     "gru": lambda T: (randn(B, T, E), cell(3), randn(B, E)),
     "linear_scan": lambda T: (decay(B, T, E), randn(B, T, E), randn(B, E)),
     "long_conv": lambda T: (randn(B, E, 2 * T), randn(E, 2 * T), T),
@@ -87,7 +91,7 @@ def outputs(result):
 def test_every_kernel_is_the_plain_one(name, kernel, length, monkeypatch):
     monkeypatch.setattr(selective_scan, "CACHED_ELEMENTS", 2**8)  # several blocks
     monkeypatch.setattr("archs._ops.cross_entropy.CHUNK_LOGITS", 2**6)  # several chunks
-    if kernel in ("step", "cell", "rows") and length > 1:
+    if kernel in ("step", "cell", "rows", "gathered") and length > 1:
         pytest.skip("one token at a time is all it does")
     torch.manual_seed(0)
     arguments = ARGUMENTS[name](length)

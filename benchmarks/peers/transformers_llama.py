@@ -30,13 +30,25 @@ def shape(config: Any) -> dict[str, Any]:
 
 def pairs(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
     """The weights of two models, as `copy` wants them."""
-    body, found = peer.model, []
-    found += [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
+    found = without_mlps(peer, model)
+    for layer, block in zip(peer.model.layers, model.blocks, strict=True):
+        gate, up = block.mlp.up.weight.chunk(2)
+        found += [
+            (layer.mlp.gate_proj.weight, gate),
+            (layer.mlp.up_proj.weight, up),
+            (layer.mlp.down_proj.weight, block.mlp.down.weight),
+        ]
+    return found
+
+
+def without_mlps(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
+    """Those of all but the MLPs."""
+    body = peer.model
+    found = [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
     for layer, block in zip(body.layers, model.blocks, strict=True):
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         queries, keys = attention.q_proj.out_features, attention.k_proj.out_features
         q, k, v = block.mixer.qkv.weight.split((queries, keys, keys))
-        gate, up = block.mlp.up.weight.chunk(2)
         found += [
             (layer.input_layernorm.weight, block.mix_norm.weight),
             (layer.post_attention_layernorm.weight, block.mlp_norm.weight),
@@ -44,9 +56,6 @@ def pairs(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
             (attention.k_proj.weight, k),
             (attention.v_proj.weight, v),
             (attention.o_proj.weight, block.mixer.out.weight),
-            (mlp.gate_proj.weight, gate),
-            (mlp.up_proj.weight, up),
-            (mlp.down_proj.weight, block.mlp.down.weight),
         ]
     return found
 
