@@ -7,6 +7,7 @@ own shape. An architecture says which widths it could have; the solver picks the
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ def non_embedding_params(config: Config, block: type[Block]) -> int:
 
 
 class Matched(Mapping[str, Any]):
-    """Size name → Config, solved when first asked for.
+    """Size name → Config, solved when first asked for; and `presets`, published shapes as they are.
 
     `shapes(size)` yields, best liked first, functions from a width to a Config; `width_steps` are
     the multiples a width may come in, roundest first. The first that meets the tolerance is
@@ -68,18 +69,22 @@ class Matched(Mapping[str, Any]):
         block: type[Block],
         shapes: Callable[[Size], Iterable[Callable[[int], Config]]],
         width_steps: Callable[[Size], Iterable[int]] = lambda size: (64, 32, 16, 8, 4, 2),
+        presets: Mapping[str, Config] = MappingProxyType({}),
     ) -> None:
         self.block, self.shapes, self.width_steps = block, shapes, width_steps
+        self.presets = presets
         self.solve = cache(self._solve)
 
     def __getitem__(self, name: str) -> Config:
+        if name in self.presets:
+            return self.presets[name]
         return self.solve((NAMED | GRID)[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(NAMED)
+        return iter([*NAMED, *self.presets])
 
     def __len__(self) -> int:
-        return len(NAMED)
+        return len(NAMED) + len(self.presets)
 
     def _solve(self, size: Size) -> Config:
         best: tuple[float, Config] | None = None

@@ -92,4 +92,33 @@ def shapes(size):
     )
 
 
-SIZES = Matched(Block, shapes)
+def published(d_model: int, n_layer: int, n_head: int, vocab_size: int, max_len: int) -> Config:
+    return Config(
+        d_model=d_model,
+        n_layer=n_layer,
+        n_head=n_head,
+        vocab_size=vocab_size,
+        max_len=max_len,
+        d_mlp=4 * d_model,
+    )
+
+
+# GPT-1 normalised after each branch, and its stack not at all; every other layer of GPT-3 attends
+# in a sparse pattern: these are their widths and depths with this block. Brown et al., table 2.1
+# https://arxiv.org/abs/2005.14165, whose 1.3b has heads, and 13b a width, that no 128 divides
+PRESETS = {
+    "gpt1-117m": published(768, 12, 12, 40_478, 512),
+    "gpt2-124m": published(768, 12, 12, 50_257, 1024),
+    "gpt2-355m": published(1024, 24, 16, 50_257, 1024),
+    "gpt2-774m": published(1280, 36, 20, 50_257, 1024),
+    "gpt2-1.5b": published(1600, 48, 25, 50_257, 1024),
+    "gpt3-125m": published(768, 12, 12, 50_257, 2048),
+    "gpt3-350m": published(1024, 24, 16, 50_257, 2048),
+    "gpt3-760m": published(1536, 24, 16, 50_257, 2048),
+    "gpt3-1.3b": published(2048, 24, 16, 50_257, 2048),
+    "gpt3-2.7b": published(2560, 32, 32, 50_257, 2048),
+    "gpt3-6.7b": published(4096, 32, 32, 50_257, 2048),
+    "gpt3-13b": published(5120, 40, 40, 50_257, 2048),
+    "gpt3-175b": published(12_288, 96, 96, 50_257, 2048),
+}
+SIZES = Matched(Block, shapes, presets=PRESETS)

@@ -73,4 +73,21 @@ def shapes(size):
     )
 
 
-SIZES = Matched(Block, shapes)
+def published(d_model: int, n_layer: int, n_head: int, n_kv_head: int, d_mlp: int) -> Config:
+    return Config(
+        d_model=d_model,
+        n_layer=n_layer,
+        n_head=n_head,
+        n_kv_head=n_kv_head,
+        d_mlp=d_mlp,
+        vocab_size=32_000,
+    )
+
+
+# Llama 2, but for its head, which is here, as everywhere, the embedding's table
+PRESETS = {
+    "llama2-7b": published(4096, 32, 32, 32, 11_008),
+    "llama2-13b": published(5120, 40, 40, 40, 13_824),
+    "llama2-70b": published(8192, 80, 64, 8, 28_672),
+}
+SIZES = Matched(Block, shapes, presets=PRESETS)

@@ -107,6 +107,9 @@ STATE = {
 }
 
 
+UNITS = {"m": 1e6, "b": 1e9}
+
+
 def layers(model):
     """The mixer of each layer, where STATE has them all: not of a newcomer."""
     found = [module for module in model.modules() if type(module) in STATE]
@@ -226,6 +229,40 @@ def test_published_shapes_have_the_published_parameters(config, block, theirs, p
         peer = getattr(transformers, name + head)(getattr(transformers, name + "Config")(**given))
     for model in (ours, peer):
         assert sum(p.numel() for p in model.parameters()) == published
+
+
+@pytest.mark.parametrize(
+    ("preset", "published"),
+    [
+        ("gpt1-117m", 116_534_784 + 2 * 768),  # with the last norm, which GPT-1 has not
+        ("gpt2-124m", 124_439_808),
+        ("gpt2-355m", 354_823_168),
+        ("gpt2-774m", 774_030_080),
+        ("gpt2-1.5b", 1_557_611_200),
+        ("llama2-7b", 6_738_415_616 - 32_000 * 4096),  # without the head of its own
+        ("llama2-13b", 13_015_864_320 - 32_000 * 5120),
+        ("llama2-70b", 68_976_648_192 - 32_000 * 8192),
+        *((f"gpt3-{size}", size) for size in ("125m", "350m", "760m", "1.3b", "2.7b", "6.7b")),
+        *((f"gpt3-{size}", size) for size in ("13b", "175b")),
+    ],
+)
+def test_presets_have_the_published_parameters(preset, published):
+    module = llama if preset.startswith("llama") else gpt2
+    with torch.device("meta"):
+        model = LanguageModel(module.SIZES[preset], module.Block)
+    params = sum(p.numel() for p in model.parameters())
+    if isinstance(published, int):
+        assert params == published
+    else:  # GPT-3's are published in three digits, of which the paper's 350m is the least exact
+        assert params == pytest.approx(float(published[:-1]) * UNITS[published[-1]], rel=0.02)
+
+
+def test_gpt3_needs_the_published_flops():
+    """3.14e23 to train 300 billion tokens (Brown et al., table D.1), which counts no attention."""
+    with torch.device("meta"):
+        model = LanguageModel(gpt2.SIZES["gpt3-175b"], gpt2.Block)
+        scores = sum(block.mixer_flops(2048, 0) for block in model.blocks)
+    assert 3 * (model.forward_flops(2048) - scores) * 300e9 == pytest.approx(3.14e23, rel=0.01)
 
 
 @pytest.mark.parametrize("arch", archs.names())
