@@ -47,6 +47,12 @@ def load(arch: str) -> Any:
     return module.of(text)
 
 
+def is_causal(arch: str) -> bool:
+    """Whether a token's output depends on those before it alone; a file that says CAUSAL = False
+    is an encoder, which has neither a state nor a perplexity."""
+    return getattr(load(arch), "CAUSAL", True)
+
+
 def build(
     arch: str,
     size: str,

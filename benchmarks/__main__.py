@@ -96,7 +96,12 @@ def doctor(options: argparse.Namespace) -> None:
 def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
     with torch.device("meta"):
         model = archs.build(arch, size, max_len=max(STATE_LENGTHS)).to(dtype)
-        states = [machine.tensor_bytes(model.init_state(1, length)) for length in STATE_LENGTHS]
+        states = [
+            f"{machine.tensor_bytes(model.init_state(1, length)):,}"
+            if archs.is_causal(arch)
+            else "–"
+            for length in STATE_LENGTHS
+        ]
     embeddings = model.embed.weight.numel()
     total = sum(p.numel() for p in model.parameters()) - (model.embedding_params() - embeddings)
     flops = model.forward_flops(FLOPS_LENGTH)
@@ -107,7 +112,7 @@ def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
         f"{total - embeddings:,}",
         f"{(total - embeddings) / NAMED[size].budget - 1:+.2%}" if size in NAMED else "–",
         "unknown" if flops is None else f"{flops:,}",
-        *[f"{state:,}" for state in states],
+        *states,
     ]
 
 

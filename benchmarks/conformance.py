@@ -23,7 +23,7 @@ KEPT = ".laws.json"
 def broken(arch: str) -> Iterator[tuple[Law, str | None]]:
     """Each law, and why it does not hold; None where it does."""
     subject = laws.subject(arch)
-    for law in laws.LAWS:
+    for law in laws.of(arch):
         try:
             law(subject)
         except Broken as found:

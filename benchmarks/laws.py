@@ -230,7 +230,8 @@ def bfloat16_stays_close_to_float32(subject: Subject) -> None:
     with torch.no_grad():
         exact_BT = model.nll(tokens_BT[:, :-1], tokens_BT[:, 1:])
         rounded_BT = model.bfloat16().nll(tokens_BT[:, :-1], tokens_BT[:, 1:])
-        x_BTD, _ = model(tokens_BT, model.init_state(BATCH, LENGTH))
+        states = model.init_state(BATCH, LENGTH) if archs.is_causal(subject.arch) else None
+        x_BTD, _ = model(tokens_BT, states)
     if x_BTD.dtype != torch.bfloat16:
         raise Broken(f"a bfloat16 model's output is {x_BTD.dtype}")
     agree(rounded_BT, exact_BT, BFLOAT16, "a bfloat16 model's loss")
@@ -340,6 +341,15 @@ def sizes_are_what_they_are_called(subject: Subject) -> None:
                 )
 
 
+def output_sees_both_ways(subject: Subject) -> None:
+    model = subject.build().double()
+    tokens_BT = tokens_of(model)
+    moved_T = (model(tokens_BT)[0] - model(one_changed(tokens_BT, model))[0]).abs().amax((0, 2))
+    if moved_T.min() <= 1e-9:
+        first = int((moved_T <= 1e-9).nonzero()[0])
+        raise Broken(f"token {CHANGED} was changed and the output at position {first} was not")
+
+
 LAWS: tuple[Law, ...] = (
     output_ignores_the_future,
     state_stands_for_the_past,
@@ -354,3 +364,17 @@ LAWS: tuple[Law, ...] = (
     laws_hold_with_and_without_a_short_convolution,
     sizes_are_what_they_are_called,
 )
+# of an encoder, which reads a text at once
+ENCODER_LAWS: tuple[Law, ...] = (
+    output_sees_both_ways,
+    training_keeps_no_state,
+    every_parameter_gets_a_gradient,
+    gradient_is_the_slope_of_the_loss,
+    bfloat16_stays_close_to_float32,
+    sizes_are_what_they_are_called,
+)
+
+
+def of(arch: str) -> tuple[Law, ...]:
+    """Those that the architecture is held to."""
+    return LAWS if archs.is_causal(arch) else ENCODER_LAWS

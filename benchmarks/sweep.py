@@ -26,6 +26,7 @@ ON_REQUEST: tuple[Phase, ...] = (
     "markov",
     "limits",
 )  # by name or --tier
+OF_ENCODERS: tuple[Phase, ...] = ("train",)  # what is asked of what is not causal
 TIMED: tuple[Timed, ...] = ("train", "prefill", "decode")
 DTYPES = ("float32", "bfloat16")
 ORDER_SEED = 0
@@ -164,6 +165,12 @@ def check(options: Any) -> None:
     _known("--phase", options.phase or (), (*PHASES, *ON_REQUEST))
     families = [arch.partition(":")[0] for arch in options.arch or ()]
     _known("--arch", families, [*archs.names(), *archs.added()])
+    for arch in options.arch or ():
+        if not archs.is_causal(arch) and not {*asked_phases(options)} & {*OF_ENCODERS}:
+            raise ValueError(
+                f"--arch {arch}: an encoder, which is not causal, has no "
+                f"{' or '.join(asked_phases(options))}; it has {', '.join(OF_ENCODERS)}"
+            )
     for arch in options.arch or archs.names():
         _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
     _known("--mode", options.mode or (), typing.get_args(Mode))
@@ -220,6 +227,7 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
                     asked += _limits_cases(options, default, device, shared)
                 else:
                     asked += _timed_cases(options, default, phase, shared)
+    asked = [c for c in asked if c.phase in OF_ENCODERS or archs.is_causal(c.arch)]
     random.Random(ORDER_SEED).shuffle(asked)
 
     def place(case: Case) -> tuple[int, int]:

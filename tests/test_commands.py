@@ -176,6 +176,7 @@ def test_a_new_file_in_archs_appears_everywhere(tmp_path):
         (["--seq-len", "0"], "--seq-len must be above 0, not 0"),
         (["--seq-len", "many"], "invalid comma-separated int value: 'many'"),
         (["--batch", "-1"], "--batch must be above 0, not -1"),
+        (["--arch", "bert", "--phase", "decode"], "an encoder, which is not causal, has no decode"),
         (["--phase", "limits"], "--phase limits needs --memory-gib GIB on a CPU, such as 0.5"),
         (["--corpus", "/nowhere/text"], "cannot read the corpus"),
         (["--corpus", os.devnull], "holds 0 bytes; a corpus needs 4096 or more"),

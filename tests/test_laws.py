@@ -9,17 +9,18 @@ from archs._sizes import NAMED, non_embedding_params
 from archs._spine import LanguageModel
 from benchmarks import laws
 
-
-@pytest.fixture(params=[*archs.names(), "hybrid:rwm"])
-def arch(request):
-    return request.param
+ARCHS = [*archs.names(), "hybrid:rwm"]
+HELD = [(law, arch) for arch in ARCHS for law in laws.of(arch)]
 
 
-@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize(
+    ("law", "arch"), HELD, ids=lambda value: value if isinstance(value, str) else value.__name__
+)
 def test_law(law, arch):
     law(laws.subject(arch))
 
 
+@pytest.mark.parametrize("arch", list(filter(archs.is_causal, ARCHS)))
 def test_what_keeps_a_position_keeps_more_of_a_longer_past(arch):
     subject = laws.subject(arch)
     sizes = laws.states_bytes(subject)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import archs
 from archs import (
+    bert,
     diff_transformer,
     gpt2,
     griffin,
@@ -62,6 +63,7 @@ def counted(model, backward=False):
 # scans; of attention all T scores a token, where (T + 1) / 2 on average are not masked
 UNSEEN = {
     gpt2.Block: lambda block: -2 * (LENGTH - 1) * block.n_head * block.d_head,
+    bert.Block: lambda block: 0,
     # of all experts, on shapes alone
     moe.Experts: lambda mlp: -mlp.flops() * mlp.idle() / (1 - mlp.idle()),
     # and keys, which are padded to the values' width
@@ -99,6 +101,7 @@ STATE = {
         mixer.n_head * ((mixer.d_state + 1) * (mixer.d_head + 1) - 1 + mixer.d_state // 4),
         0,
     ),
+    bert.Block: lambda block: (0, 0),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     diff_transformer.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
@@ -235,6 +238,9 @@ def test_published_shapes_have_the_published_parameters(config, block, theirs, p
     ("preset", "published"),
     [
         ("gpt1-117m", 116_534_784 + 2 * 768),  # with the last norm, which GPT-1 has not
+        # without the pooler, and two segments
+        ("bert-base", 109_482_240 - 768 * 769 - 2 * 768),
+        ("bert-large", 335_141_888 - 1024 * 1025 - 2 * 1024),
         ("gpt2-124m", 124_439_808),
         ("gpt2-355m", 354_823_168),
         ("gpt2-774m", 774_030_080),
@@ -247,7 +253,7 @@ def test_published_shapes_have_the_published_parameters(config, block, theirs, p
     ],
 )
 def test_presets_have_the_published_parameters(preset, published):
-    module = llama if preset.startswith("llama") else gpt2
+    module = {"llama2": llama, "bert": bert}.get(preset.partition("-")[0], gpt2)
     with torch.device("meta"):
         model = LanguageModel(module.SIZES[preset], module.Block)
     params = sum(p.numel() for p in model.parameters())
@@ -265,7 +271,7 @@ def test_gpt3_needs_the_published_flops():
     assert 3 * (model.forward_flops(2048) - scores) * 300e9 == pytest.approx(3.14e23, rel=0.01)
 
 
-@pytest.mark.parametrize("arch", archs.names())
+@pytest.mark.parametrize("arch", list(filter(archs.is_causal, archs.names())))
 def test_state_is_what_the_formula_says_and_moves_as_it_says(arch):
     """Of a real prefill: rows of the cache once, the rest written, and read too if there is a past.
 

@@ -58,7 +58,7 @@ def traced(monkeypatch):
         op.able.clear()
 
 
-@pytest.mark.parametrize("arch", archs.names())
+@pytest.mark.parametrize("arch", list(filter(archs.is_causal, archs.names())))
 def test_a_compiled_token_is_one_graph_and_the_same(arch, traced):
     with torch.inference_mode():
         expected = written(Decoder(*decoding(arch)), ROOM)

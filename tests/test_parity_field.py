@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import archs
 from archs import griffin, hawk, hyena, mamba3
 from archs._ops.slstm import slstm as slstm_op
 from archs._spine import LanguageModel
@@ -146,3 +147,51 @@ def test_hyena_is_its_equations_with_a_toeplitz_matrix():
     y = torch.einsum("ets,bse->bte", toeplitz, k * v) + mixer.skip_E * (k * v)
     expected = (q * y) @ mixer.out.weight.T
     torch.testing.assert_close(mixer(u, None)[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_bert_is_transformers_bert():
+    """Its encoder, all three of whose tables are summed; ours has no second kind of segment."""
+    transformers = pytest.importorskip("transformers")
+    from benchmarks.peers._peer import affine, copy
+
+    torch.manual_seed(0)
+    model, tokens_BT = disturbed(archs.build("bert", "100k", max_len=60)), tokens(60)
+    config = model.config
+    peer = transformers.BertModel(
+        transformers.BertConfig(
+            vocab_size=256,
+            hidden_size=config.d_model,
+            num_hidden_layers=config.n_layer,
+            num_attention_heads=config.n_head,
+            intermediate_size=config.d_mlp,
+            max_position_embeddings=60,
+            layer_norm_eps=1e-5,
+        ),
+        add_pooling_layer=False,
+    ).eval()
+    tables = peer.embeddings
+    tables.token_type_embeddings.weight.zero_()
+    pairs = [
+        (tables.word_embeddings.weight, model.embed.weight),
+        (tables.position_embeddings.weight, model.blocks[0].positions.weight),
+        *affine(tables.LayerNorm, model.blocks[0].place_norm),
+    ]
+    for layer, block in zip(peer.encoder.layer, model.blocks, strict=True):
+        attention = layer.attention
+        for name, weight, bias in zip(
+            ("query", "key", "value"),
+            block.qkv.weight.chunk(3),
+            block.qkv.bias.chunk(3),
+            strict=True,
+        ):
+            linear = getattr(attention.self, name)
+            pairs += [(linear.weight, weight), (linear.bias, bias)]
+        pairs += affine(attention.output.dense, block.mixed)
+        pairs += affine(attention.output.LayerNorm, block.mix_norm)
+        pairs += affine(layer.intermediate.dense, block.wide)
+        pairs += affine(layer.output.dense, block.narrow)
+        pairs += affine(layer.output.LayerNorm, block.mlp_norm)
+    copy(pairs)
+    expected = peer(tokens_BT).last_hidden_state
+    torch.testing.assert_close(model(tokens_BT)[0], expected, **TOLERANCE)
