@@ -103,8 +103,9 @@ class Several(Ranks):
         """`meeting` is where they meet, torch's init_method. Waits for all of them."""
         self.rank, self.size, self.device, self.shard = rank, size, device, shard
         self.backend = BACKENDS[device]
+        own = torch.device(device, torch.cuda.current_device()) if device == "cuda" else None
         torch.distributed.init_process_group(
-            self.backend, init_method=meeting, rank=rank, world_size=size
+            self.backend, init_method=meeting, rank=rank, world_size=size, device_id=own
         )
         self.mesh = torch.distributed.init_device_mesh(device, (size,))
 
@@ -192,13 +193,8 @@ class Several(Ranks):
         told = [rest]
         torch.distributed.broadcast_object_list(told)
         if told[0] is not None:
-            state_dict.set_state_dict(
-                model,
-                optimizer,
-                model_state_dict=state["model"] if state else {},
-                optim_state_dict=state["optimizer"] if state else {},
-                options=state_dict.StateDictOptions(
-                    full_state_dict=True, broadcast_from_rank0=True
-                ),
-            )
+            whole = state_dict.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+            weights, moments = (state["model"], state["optimizer"]) if state else ({}, {})
+            state_dict.set_model_state_dict(model, weights, options=whole)
+            state_dict.set_optimizer_state_dict(model, optimizer, moments, options=whole)
         return told[0]

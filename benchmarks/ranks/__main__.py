@@ -31,7 +31,6 @@ def leave(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 def main() -> None:
     answers = process.serve()
-    sys.excepthook = leave
     path, folder = sys.argv[1:]
     job = json.loads(Path(path).read_text())
     case, env = Case(**job["case"]), Environment(**job["env"])
@@ -50,6 +49,7 @@ def main() -> None:
         text = corpus.load(job["corpus"], case.tokenizer)
     assert case.shard is not None
     ranks = Several(env.device, case.shard, rank=rank, size=size, meeting=job["meeting"])
+    sys.excepthook = leave  # torch put one in its place that only marks lines with the rank
     try:
         record = harness.measure(
             case, env, corpus=text, root=root, limit_s=job["limit_s"], ranks=ranks

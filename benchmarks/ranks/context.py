@@ -33,7 +33,7 @@ def why_not(device: str) -> str | None:
 
 
 @cache
-def can_be_cut(arch: str, short_conv: bool | None) -> bool:
+def can_be_cut(arch: str, short_conv: bool | None = None) -> bool:
     """Whether the halves of a sequence, apart but for attention, are the halves of the whole.
 
     Asked of the architecture's first size, with weights as they are drawn.

@@ -72,8 +72,9 @@ def measure(
                 child.close()
         if isinstance(answer, Ended):
             sys.stderr.write(answer.said)
-            reason = f"rank {rank} of {case.ranks}: {answer.reason}"
-            raise Ended(answer.status, reason, answer.said)
+            # of those that hang none is first
+            who = "" if answer.status == "timeout" else f"rank {rank} of "
+            raise Ended(answer.status, f"{who}{case.ranks} ranks: {answer.reason}", answer.said)
         if "refused" in answer:
             raise KernelRefused(answer["refused"])
         return results.read(record_path(case, env.label, Path(folder)))
