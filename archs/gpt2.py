@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archs import _spine
+from archs._ops._places import places
 from archs._ops.attention import Cache as State
 from archs._ops.attention import attention, attention_flops, empty_cache
 from archs._sizes import Matched
@@ -58,6 +59,8 @@ class Block(_spine.Block):
         T, rows = x_BTD.shape[1], len(self.positions.weight)
         if state is not None and state.is_static:
             return x_BTD + self.positions(state.position + torch.arange(T, device=x_BTD.device))
+        if state is None and (place_T := places()) is not None:
+            return x_BTD + self.positions(place_T)
         start = 0 if state is None else int(state.position)
         if start + T > rows:
             raise ValueError(

@@ -3,6 +3,7 @@ which laws an architecture breaks, what works here, which learning rates suit, w
 way to a GPU without internet and what to measure there."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ from benchmarks import (
     sweep,
     tuning,
 )
+from benchmarks.corpus import Corpus
+from benchmarks.machine import Environment
 from benchmarks.peers import _command as peers
+from benchmarks.ranks import launch
+from results import Case
 from results.schema import record_path
 
 STATE_LENGTHS = (1024, 8192, 65_536)
@@ -34,17 +39,38 @@ FLOPS_LENGTH = 1024
 
 
 def plan(options: argparse.Namespace) -> None:
-    """Every case in the order it would run, those already measured marked."""
+    """Every case in the order it would run, those already measured marked; with --jobs, a file for
+    each that is not, from which torchrun measures it.
+
+    Raises ValueError if these cannot be written.
+    """
+    sweep.check(options)
     device = machine.pick_device(options.device)
-    name = corpus.load(options.corpus).name
-    label = machine.environment(device, options.label).label
-    cases = sweep.cases(options, device, name)
-    have = [record_path(case, label, options.results).exists() for case in cases]
+    text = corpus.load(options.corpus)
+    env = machine.environment(device, options.label)
+    cases = sweep.cases(options, device, text.name, elsewhere=options.jobs is not None)
+    have = [record_path(case, env.label, options.results).exists() for case in cases]
     for case, measured in zip(cases, have, strict=True):
         print(f"{'had ' if measured else 'todo'} {case}")
-    print(f"{len(cases)} cases for {options.results / label}: {sum(have)} measured already")
+        if options.jobs is not None and not measured:
+            _write_job(case, env, text, options)
+    print(f"{len(cases)} cases for {options.results / env.label}: {sum(have)} measured already")
     for name, point in outside.installed().items():
         print(f"installed, for --arch {name}: {point.value}")
+
+
+def _write_job(case: Case, env: Environment, text: Corpus, options: argparse.Namespace) -> None:
+    if case.ranks == 1:
+        raise ValueError("--jobs is for cells of several processes; add --ranks and --shard")
+    if outside.is_outside(case.arch):
+        raise ValueError(f"--jobs: torchrun's processes know no {case.arch}; put it into archs/")
+    sources = text.sources if case.corpus else ()
+    job = launch.job(case, env, sources, options.results, options.timeout)
+    try:
+        options.jobs.mkdir(parents=True, exist_ok=True)
+        (options.jobs / f"{case}.json").write_text(json.dumps(job, indent=1))
+    except OSError as error:
+        raise ValueError(f"--jobs: {options.jobs} cannot be written: {error.strerror}") from None
 
 
 def sizes(options: argparse.Namespace) -> None:
@@ -122,6 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
     listing = commands.add_parser("list", help="what would run")
     listing.add_argument("--sizes", action="store_true", help="what each size preset is instead")
     listing.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
+    listing.add_argument("--jobs", type=Path, help="with --ranks: a folder for torchrun's jobs")
+    listing.add_argument("--timeout", type=float, default=600.0, help="jobs: seconds of each")
     for flag, keywords in sweep.OPTIONS:
         listing.add_argument(flag, **keywords)
     listing.set_defaults(run=lambda options: (sizes if options.sizes else plan)(options))

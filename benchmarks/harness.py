@@ -31,7 +31,9 @@ from benchmarks import (
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
 from benchmarks.machine import Environment, clock
-from benchmarks.phases import PHASES, Step, Work, max_len, precision
+from benchmarks.phases import PHASES, Step, Work, max_len, precision, train
+from benchmarks.process import Ended
+from benchmarks.ranks import ALONE, Ranks, launch
 from benchmarks.training import Checkpoint
 from results import Case, Probe, Reading, Record
 from results.schema import OF_TEXT, record_path
@@ -118,28 +120,36 @@ def refuse_unless_finite(model: archs.LanguageModel, case: Case, device: str) ->
         raise NotFinite("the logits are not finite after the first step")
 
 
-def warm_up(work: Work, device: str) -> int:
+def warm_up(work: Work, device: str, ranks: Ranks = ALONE) -> int:
     """Run until warm; how many timed rounds then fit the budget."""
     last_s, begin = 0.0, clock()
-    while not last_s or clock() - begin < WARMUP_S[device]:
+    while ranks.first(not last_s or clock() - begin < WARMUP_S[device]):
         work.before()
         start = clock()
         work.step()
         last_s = clock() - start
+    last_s = ranks.first(last_s)
     fewest = min(MIN_ROUNDS[device], max(FEWEST_ROUNDS, round(PATIENCE_S / last_s)))
     return max(fewest, min(MAX_ROUNDS, round(MEASURE_S[device] / last_s)))
 
 
 def time_steps(
-    case: Case, env: Environment, stopwatch: Stopwatch, check: Callable[[], None], ledger: Ledger
+    case: Case,
+    env: Environment,
+    stopwatch: Stopwatch,
+    check: Callable[[], None],
+    ledger: Ledger,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Timed steps, and then memory in a pass of its own: fields of a Record."""
     with modes.nothing_compiled_before(case.mode):
-        seen = watched_steps(case, env, stopwatch, check, ledger)
+        seen = watched_steps(case, env, stopwatch, check, ledger, ranks)
         modes.forget(case.mode)
-        run = partial(peak_steps, case, env.device)
+        run = partial(peak_steps, case, env.device, ranks)
         peak = ledger.run("memory", lambda: machine.peak_memory(env.device, run))
-    return seen | peak._asdict()
+    bytes_seen = {k: v for k, v in peak._asdict().items() if isinstance(v, int)}
+    most = map(int, ranks.most([*bytes_seen.values()]))
+    return seen | peak._asdict() | dict(zip(bytes_seen, most, strict=True))
 
 
 def revisit(first: Record, env: Environment, limit_s: float, ledger: Ledger) -> Record:
@@ -147,6 +157,8 @@ def revisit(first: Record, env: Environment, limit_s: float, ledger: Ledger) -> 
 
     The first stands where the second runs out of time or memory.
     """
+    if first.case.ranks > 1:  # new processes, with the memory pass
+        return revisits.calmer(first, measure(first.case, env, limit_s=limit_s, ledger=ledger))
     stopwatch = partial(timing.stopwatch, env.device)
     with modes.nothing_compiled_before(first.case.mode):
         try:
@@ -162,17 +174,28 @@ def revisit(first: Record, env: Environment, limit_s: float, ledger: Ledger) -> 
     return revisits.calmer(first, replace(first, measured_at=_now(), **seen))
 
 
+def work_of(case: Case, model: archs.LanguageModel, ranks: Ranks) -> Work:
+    """What several ranks do together is training."""
+    return train(model, case, ranks) if ranks.size > 1 else PHASES[case.phase](model, case)
+
+
 def watched_steps(
-    case: Case, env: Environment, stopwatch: Stopwatch, check: Callable[[], None], ledger: Ledger
+    case: Case,
+    env: Environment,
+    stopwatch: Stopwatch,
+    check: Callable[[], None],
+    ledger: Ledger,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """A first step, warm-up, timed steps, and how the machine did meanwhile."""
     model = build(case, env.device)
-    work = PHASES[case.phase](model, case)
+    work = work_of(case, model, ranks)
     seen = ledger.run("first step", lambda: first_step(case, work))
     refuse_unless_finite(model, case, env.device)
     check()
-    rounds = ledger.run("warm-up", lambda: warm_up(work, env.device))
-    card, readings, turns = sensors.card(env.device), list[Reading](), count()
+    rounds = ledger.run("warm-up", lambda: warm_up(work, env.device, ranks))
+    card = sensors.card(env.device) if ranks.size == 1 else None
+    readings, turns = list[Reading](), count()
 
     def look() -> None:
         if card is not None:
@@ -188,18 +211,19 @@ def watched_steps(
     look()
     step_s = ledger.run("timing", lambda: stopwatch(work.step, before, rounds))
     look()
+    sentinel_s += timing.sentinel_s(env.device)
     return {
-        "step_s": step_s,
+        "step_s": ranks.most(step_s),
         "step_clock": "cuda events" if env.device == "cuda" else "wall",
-        "sentinel_s": sentinel_s + timing.sentinel_s(env.device),
+        "sentinel_s": ranks.most(sentinel_s),
         "sensors": tuple(readings),
         **seen,
     }
 
 
-def peak_steps(case: Case, device: str) -> None:
+def peak_steps(case: Case, device: str, ranks: Ranks = ALONE) -> None:
     """What memory is read from; in training two, as the first makes the optimizer's moments."""
-    step = PHASES[case.phase](build(case, device), case).step
+    step = work_of(case, build(case, device), ranks).step
     for _ in range(2 if case.phase == "train" else 1):
         step()
 
@@ -232,18 +256,30 @@ def measure(
     root: Path | None = None,
     limit_s: float = 600.0,
     ledger: Ledger | None = None,
+    ranks: Ranks = ALONE,
 ) -> Record:
     """The Record of `case`; a training keeps its checkpoint under `root`. Out of memory, timeout
     and divergence are answers; any other exception is a bug and surfaces. Raises KernelRefused if
-    `case.kernel` cannot run."""
+    `case.kernel` cannot run.
+
+    A case of several ranks is measured in as many new processes, each of which calls this with its
+    `ranks`. Raises Ended if one of them crashed.
+    """
     began, check, ledger = time.perf_counter(), deadline(limit_s), ledger or Ledger()
     stopwatch = stopwatch or partial(timing.stopwatch, env.device)
     status, reason, seen = "ok", None, dict[str, Any]()
     probes: list[Probe] = []
     try:
+        if case.ranks > ranks.size:
+            sources = () if corpus is None else corpus.sources
+            start = partial(launch.measure, case, env, sources, root, limit_s)
+            measured: Record = ledger.run("ranks", start)
+            return replace(measured, took_s=time.perf_counter() - began)
         if case.phase in OF_TEXT:
             assert corpus is not None
             kept, observe = checkpoint(case, env, root, corpus), TEXT[case.phase]
+            if ranks.size > 1:
+                observe = partial(quality.observe, ranks=ranks)
             seen = ledger.run("training", lambda: observe(case, corpus, env.device, check, kept))
             refuse_unless_it_ran(case, seen["kernels"])
         elif case.task is not None:
@@ -260,7 +296,11 @@ def measure(
             if not any(probe.fitted for probe in probes):
                 status, reason = "oom", f"the smallest {case.grows} does not fit"
         else:
-            seen = time_steps(case, env, stopwatch, check, ledger)
+            seen = time_steps(case, env, stopwatch, check, ledger, ranks)
+    except Ended as error:
+        if error.status == "error":
+            raise
+        status, reason = error.status, error.reason
     except TimedOut as error:
         status, reason = "timeout", str(error)
     except NotFinite as error:
@@ -272,7 +312,7 @@ def measure(
             raise
         status, reason = "oom", str(error).partition("\n")[0] or "out of memory"
     told = {"status": status, "reason": reason, "probes": tuple(probes)}
-    facts = model_facts(case)
+    facts = model_facts(case) | {"backend": ranks.backend}
     return record(case, env, **told, **facts, **seen, took_s=time.perf_counter() - began)
 
 

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 CEILING_SAMPLES = 10
 PACKED_COMMIT = "COMMIT"  # file at the root of a pack
+CORES = "SEQFRONTIER_CORES"  # in the environment, for processes that keep to some of them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -42,12 +43,16 @@ def pick_device(asked: str | None) -> str:
 
 
 def cores() -> list[int | None]:
-    """Those this machine lends us; None: one of them, where a process cannot be kept to one.
+    """Those this machine lends us, even if this process, or the one that started it, keeps to
+    fewer by now; None: one of them, where a process cannot be kept to one.
 
     A CPU cell is timed on one thread of one core: two threads that share a busy machine time the
     scheduler.
     """
-    return [*sorted(os.sched_getaffinity(0))] if sys.platform == "linux" else [None]
+    if sys.platform != "linux":
+        return [None]
+    lent = os.environ.setdefault(CORES, ",".join(map(str, sorted(os.sched_getaffinity(0)))))
+    return [int(core) for core in lent.split(",")]
 
 
 def use_cores(*cores: int | None) -> None:

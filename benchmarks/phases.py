@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from archs import LanguageModel
 from benchmarks import modes
+from benchmarks.ranks import ALONE, Ranks
 from results import Case
 
 ADAM: dict[str, Any] = {"betas": (0.9, 0.95), "weight_decay": 0.1}
@@ -58,17 +59,19 @@ def _turning(tokens_BT: Tensor, model: LanguageModel) -> Callable[[], None]:
     return turn
 
 
-def train(model: LanguageModel, case: Case) -> Work:
-    """Forward, backward and optimizer step on batch x seq_len random tokens; returns no state."""
+def train(model: LanguageModel, case: Case, ranks: Ranks = ALONE) -> Work:
+    """Forward, backward and optimizer step on batch x seq_len random tokens, of which each rank has
+    its part; returns no state."""
+    text = ranks.rows(_tokens(case, model, case.seq_len + 1))
+    nll = modes.compiled(ranks.spread(model), case.mode)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True, **ADAM)
-    text = _tokens(case, model, case.seq_len + 1)
     device = text.device.type
-    nll = modes.compiled(model.nll, case.mode)
 
     def step() -> None:
-        with precision(case, device):
-            loss = nll(text[:, :-1], text[:, 1:]).mean()
-        loss.backward()
+        with ranks.sharing(text[:, :-1], text[:, 1:]) as (tokens_BT, targets_BT):
+            with precision(case, device):
+                loss = nll(tokens_BT, targets_BT).mean()
+            loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 

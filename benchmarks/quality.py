@@ -1,7 +1,8 @@
 """Train to a token budget, then held-out loss: what the cost measured elsewhere buys.
 
 Every architecture sees the same bytes in the same order: windows at places drawn from the seed
-alone. The loop is benchmarks/training.py's, with a warm-up over 5 % of the steps.
+alone, or a stream in lanes (benchmarks/lanes.py). The loop is benchmarks/training.py's, with a
+warm-up over 5 % of the steps.
 """
 
 import math
@@ -18,8 +19,10 @@ from archs._ops import noting_kernels
 from benchmarks import training
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
+from benchmarks.lanes import Lanes
 from benchmarks.perplexity import held_out, windows
 from benchmarks.phases import ADAM
+from benchmarks.ranks import ALONE, Ranks
 from benchmarks.remembrance import WINDOWS, predictor, remembrance
 from benchmarks.training import Batch, Checkpoint, Probe, Recipe, Trained
 from results import Case, Remembrance
@@ -66,19 +69,29 @@ def train(
     check: Callable[[], None],
     checkpoint: Checkpoint | None,
     probe: Probe | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
-    """Windows at places drawn from the seed alone, whatever the architecture."""
+    """Windows at places drawn from the seed alone, whatever the architecture, or the stream's."""
     assert case.tokens is not None
     steps = max(1, case.tokens // (case.batch * case.seq_len))
-    whole = corpus.train[: case.unique_bytes]
+    whole, lanes = corpus.train[: case.unique_bytes], None
+    if corpus.stream is not None and case.unique_bytes is None:
+        mine = ranks.rows(torch.arange(case.batch)).tolist()
+        lanes = Lanes(corpus.stream, corpus.tokenizer.encode, mine, case.batch)
 
     def draw(places: torch.Generator) -> Batch:
-        starts = torch.randint(len(whole) - case.seq_len, (case.batch,), generator=places)
-        text = windows(whole, starts, case.seq_len, "cpu")
+        if lanes is not None:
+            text = lanes.take(case.seq_len)
+        else:
+            last = len(whole) - case.seq_len
+            starts = ranks.rows(torch.randint(last, (case.batch,), generator=places))
+            text = windows(whole, starts, case.seq_len, "cpu")
         return Batch(text[:, :-1], text[:, 1:])
 
     recipe = Recipe(steps=steps, warmup=max(1, steps // 20), **ADAM)
-    return training.train(model, draw, recipe, case, device, check, checkpoint, probe)
+    return training.train(
+        model, draw, recipe, case, device, check, checkpoint, probe, ranks=ranks, lanes=lanes
+    )
 
 
 def remembered(model: LanguageModel, case: Case, corpus: Corpus, device: str) -> Remembrance:
@@ -96,6 +109,7 @@ def trained(
     check: Callable[[], None],
     checkpoint: Checkpoint | None = None,
     probe_of: Callable[[LanguageModel], Probe] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[LanguageModel, dict[str, Any]]:
     """The model, and its training's fields of a Record. Raises Diverged, or what `check` raises."""
     torch.manual_seed(case.seed)
@@ -109,7 +123,7 @@ def trained(
     ).to(device)
     with noting_kernels() as kernels:
         probe = None if probe_of is None else probe_of(model)
-        done = train(model, case, corpus, device, check, checkpoint, probe)
+        done = train(model, case, corpus, device, check, checkpoint, probe, ranks)
     return model, {
         "kernels": kernels,
         "corpus_sha256": corpus.sha256,
@@ -124,9 +138,13 @@ def observe(
     device: str,
     check: Callable[[], None],
     checkpoint: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """Train and evaluate: the fields of a Record. Raises Diverged, or what `check` raises."""
-    model, facts = trained(case, corpus, device, check, checkpoint)
+    """Train and evaluate: the fields of a Record. Raises Diverged, or what `check` raises.
+
+    Every one of several ranks is asked about all of the held-out text.
+    """
+    model, facts = trained(case, corpus, device, check, checkpoint, ranks=ranks)
     return {
         **facts,
         **held_out(model, case, corpus, device),

@@ -75,7 +75,8 @@ class Session:
         if self.options.fresh:
             for case in todo:
                 checkpoint_path(self.path(case)).unlink(missing_ok=True)
-        training = [case for case in todo if case.tokens is not None]
+        # several ranks have all cores
+        training = [case for case in todo if case.tokens is not None and case.ranks == 1]
         if training and len(todo) > 1 and self.crew_cores:
             cores = self.crew_cores[: len(training)]
             self.crew = self.crew or Crew(cores, self.env, self.root)

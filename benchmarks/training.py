@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from archs import LanguageModel
+from benchmarks.lanes import Lanes
 from benchmarks.phases import precision
+from benchmarks.ranks import ALONE, Ranks
 from results import Case, Progress
 
 CHECKPOINT_EVERY_S = 60.0
@@ -145,28 +147,32 @@ def train(
     check: Callable[[], None],
     checkpoint: Checkpoint | None = None,
     probe: Probe | None = None,
+    ranks: Ranks = ALONE,
+    lanes: Lanes | None = None,
 ) -> Trained:
-    """Trains `model` in place on what `draw` makes of a generator seeded by the case.
+    """Trains `model` in place on what `draw`, this rank's part of every batch, makes of a generator
+    seeded by the case, or takes from `lanes`.
 
     `check()` may raise to end a run too long; `probe(step)` is asked PROBES times how far the
     model is. Raises Diverged at a loss that is not finite, at the latest LOOK_EVERY steps later.
     """
-    run = _Run(model, draw, recipe, case, device)
-    if checkpoint is not None and (state := checkpoint.load()) is not None:
-        run.load(state)
+    run = _Run(model, draw, recipe, case, device, ranks, lanes)
+    if checkpoint is not None:
+        run.load(checkpoint)
     done, probe_every = run.done, math.ceil(recipe.steps / PROBES)
     saved = time.perf_counter()
     while run.step < recipe.steps:
         check()
         run.advance()
-        if run.step % LOOK_EVERY[device] == 0 or run.step == recipe.steps:
+        looking = run.step % LOOK_EVERY[device] == 0 or run.step == recipe.steps
+        if looking:
             run.look()
         if probe is not None and (run.step % probe_every == 0 or run.step == recipe.steps):
             done.progress.append(probe(run.step))
         late = time.perf_counter() - saved >= CHECKPOINT_EVERY_S
-        if checkpoint is not None and late and run.step < recipe.steps:
-            run.look()
-            checkpoint.save(run.state())
+        unfinished = run.step < recipe.steps
+        if checkpoint is not None and looking and unfinished and ranks.first(late):
+            run.save(checkpoint)
             saved = time.perf_counter()
     run.look()
     return done
@@ -174,9 +180,17 @@ def train(
 
 class _Run:
     def __init__(
-        self, model: LanguageModel, draw: Draw, recipe: Recipe, case: Case, device: str
+        self,
+        model: LanguageModel,
+        draw: Draw,
+        recipe: Recipe,
+        case: Case,
+        device: str,
+        ranks: Ranks = ALONE,
+        lanes: Lanes | None = None,
     ) -> None:
         assert case.lr is not None
+        self.ranks, self.nll, self.lanes = ranks, ranks.spread(model), lanes
         self.model, self.draw, self.recipe = model, draw, recipe
         self.case, self.device, self.lr = case, device, case.lr
         self.optimizer = torch.optim.AdamW(
@@ -199,10 +213,13 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         start = _moment(self.device)
-        with precision(self.case, self.device):
-            nll_BT = self.model.nll(inputs_BT, targets_BT)
-            loss = nll_BT.mean() if asked_BT is None else (nll_BT * asked_BT).sum() / asked_BT.sum()
-        loss.backward()
+        with self.ranks.sharing(inputs_BT, targets_BT) as (tokens_BT, targets_BT):
+            with precision(self.case, self.device):
+                nll_BT = self.nll(tokens_BT, targets_BT)
+                loss = nll_BT.mean()
+                if asked_BT is not None:
+                    loss = (nll_BT * asked_BT).sum() / asked_BT.sum()
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -214,18 +231,19 @@ class _Run:
         if self.pending:
             losses, starts, ends = zip(*self.pending, strict=True)
             self.pending.clear()
-            for nats in torch.stack(losses).tolist():
+            for nats in self.ranks.mean(torch.stack(losses)).tolist():
                 if not math.isfinite(nats):
                     raise Diverged(self.done.nats)
                 self.done.nats.append(nats)
             self.done.step_s += sum(map(_between_s, starts, ends))
         self.done.train_s = self.earlier_s + time.perf_counter() - self.began
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+    def save(self, checkpoint: Checkpoint) -> None:
+        """All ranks take part; the first writes."""
+        state = {
+            **self.ranks.state(self.model, self.optimizer),
             "draws": self.generator.get_state(),
+            "lanes": None if self.lanes is None else self.ranks.together(self.lanes.places()),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if self.device == "cuda" else [],
             "step": self.step,
@@ -234,11 +252,18 @@ class _Run:
             "step_s": self.done.step_s,
             "train_s": self.done.train_s,
         }
+        if self.ranks.rank == 0:
+            checkpoint.save(state)
 
-    def load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from it, if it holds anything; the first rank reads."""
+        saved = checkpoint.load() if self.ranks.rank == 0 else None
+        state = self.ranks.restore(saved, self.model, self.optimizer)
+        if state is None:
+            return
         self.generator.set_state(state["draws"])
+        if self.lanes is not None:
+            self.lanes.go_to(self.ranks.rows(state["lanes"]))
         torch.set_rng_state(state["torch"])
         torch.cuda.set_rng_state_all(state["cuda"])
         self.step, self.earlier_s = state["step"], state["train_s"]

@@ -25,6 +25,7 @@ class Setting:
     mode: str = "eager"
     kernel: str = "auto"
     short_conv: str = ""  # on or off; empty: as published
+    ranks: str = ""  # how many, and what each has a part of; empty: one process
     corpus: str = ""
     tokenizer: str = "bytes"
     tokens: int = 0  # 0 also where FLOPs are the budget: then they differ by architecture
@@ -42,6 +43,7 @@ def setting_of(case: Case) -> Setting:
         mode=case.mode,
         kernel=case.kernel,
         short_conv={None: "", True: "on", False: "off"}[case.short_conv],
+        ranks=f"{case.ranks} ranks, {case.shard}" if case.ranks > 1 else "",
         corpus=case.corpus or "",
         tokenizer=case.tokenizer,
         tokens=(case.tokens or 0) * (case.flops is None),
@@ -51,10 +53,11 @@ def setting_of(case: Case) -> Setting:
     )
 
 
-def unusual(mode: str, kernel: str, short_conv: str) -> list[str]:
+def unusual(mode: str, kernel: str, short_conv: str, ranks: str) -> list[str]:
     """A word for each way in which a run is not the usual one."""
     words = [mode] * (mode != "eager") + [f"{kernel} kernels"] * (kernel != "auto")
-    return words + [f"short convolution {short_conv}"] * (short_conv != "")
+    words += [f"short convolution {short_conv}"] * (short_conv != "")
+    return words + [ranks] * (ranks != "")
 
 
 MODES = ("eager", "compile", "graph")  # the later, the nearer to how a model is served
@@ -109,7 +112,7 @@ def _preference(candidate: tuple[int, Setting]) -> tuple[int, ...]:
     count, setting = candidate
     # where both were measured, bfloat16 is what such a machine is bought for
     how = int(setting.dtype == "bfloat16"), MODES.index(setting.mode)
-    usual = int(setting.kernel == "auto"), int(setting.short_conv == "")
+    usual = int(setting.kernel == "auto"), int(setting.short_conv == ""), int(setting.ranks == "")
     return count, setting.tokens, setting.flops, setting.seq_len, setting.batch, *how, *usual
 
 
@@ -130,17 +133,17 @@ def within(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return rows[(rows[SETTING] == list(values(setting))).all(axis=1)]
 
 
-HOW = ["dtype", "mode", "kernel", "short_conv"]
+HOW = ["dtype", "mode", "kernel", "short_conv", "ranks"]
 
 
 def _most_used(rows: pd.DataFrame) -> tuple[str, ...]:
-    """How most were run, all four of HOW together; among equals the one nearest to use."""
+    """How most were run, all of HOW together; among equals the one nearest to use."""
     counts = rows[HOW].value_counts()
 
     def preference(how: tuple[str, ...]) -> tuple[int, ...]:
-        dtype, mode, kernel, short_conv = how
-        nearest = int(dtype == "bfloat16"), MODES.index(mode)
-        return int(counts[how]), *nearest, int(kernel == "auto"), int(short_conv == "")
+        dtype, mode, kernel, short_conv, ranks = how
+        nearest = int(dtype == "bfloat16"), MODES.index(mode), int(kernel == "auto")
+        return int(counts[how]), *nearest, int(short_conv == ""), int(ranks == "")
 
     return max(counts.index, key=preference)
 

@@ -115,7 +115,7 @@ def _at(row: Mapping[Any, Any]) -> str:
     if setting.phase not in LEARNED:
         return cost_setting(setting)
     what = f"{setting.task} {setting.load}" if setting.task else setting.corpus
-    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv)]
+    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv, setting.ranks)]
     trained = f"{budget(setting)} of {what}", f"length {show_length(setting.seq_len)}"
     return " · ".join([*trained, f"batch {setting.batch}", *how])
 
@@ -124,7 +124,10 @@ def _worded(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows`, and in words their settings, and how each was run apart from its mode."""
     settings = rows[SETTING].drop_duplicates()
     each = settings.to_dict("records")
-    how = [[row["dtype"], *unusual("eager", row["kernel"], row["short_conv"])] for row in each]
+    how = [
+        [row["dtype"], *unusual("eager", row["kernel"], row["short_conv"], row["ranks"])]
+        for row in each
+    ]
     words = settings.assign(at=[_at(row) for row in each], how=[" · ".join(some) for some in how])
     return rows.merge(words, on=SETTING)
 

@@ -58,7 +58,7 @@ def failures(records: Iterable[Record]) -> list[str]:
     """One sentence for each Record that is not ok."""
     return [
         f"{c.phase} {c.arch} {c.size}, length {show_length(c.seq_len)}, batch {c.batch}, {c.dtype}"
-        + "".join(f", {word}" for word in unusual(how.mode, how.kernel, how.short_conv))
+        + "".join(f", {word}" for word in unusual(how.mode, how.kernel, how.short_conv, how.ranks))
         + (f", learning rate {c.lr:g}" if c.lr is not None else "")
         + f": {FAILURES[record.status]}"
         + (f" ({record.reason})" if record.reason else "")

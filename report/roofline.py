@@ -4,7 +4,8 @@
 
 Williams et al., Roofline, 2009  https://doi.org/10.1145/1498765.1498785. The FLOPs are the model's:
 what an implementation computes twice counts once, as in Chowdhery et al., PaLM, appendix B
-https://arxiv.org/abs/2204.02311
+https://arxiv.org/abs/2204.02311. Several ranks have as many times the ceilings of one; what they
+say to each other is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,12 @@ def ceiling(record: Record, name: str) -> float | None:
     """The best rate this machine reached in a microbenchmark: work per second."""
     measured = record.ceilings.get(name)
     return measured["work"] / min(measured["samples_s"]) if measured else None
+
+
+def _of_all(record: Record, name: str) -> float | None:
+    """The ceiling of all ranks together."""
+    rate = ceiling(record, name)
+    return None if rate is None else record.case.ranks * rate
 
 
 def _least_s(work: int | None, rate: float | None) -> float | None:
@@ -50,14 +57,14 @@ def in_cache(record: Record) -> bool | None:
 
 
 def arithmetic_s(record: Record) -> float | None:
-    return _least_s(flops(record), ceiling(record, f"matmul-{record.case.dtype}"))
+    return _least_s(flops(record), _of_all(record, f"matmul-{record.case.dtype}"))
 
 
 def memory_s(record: Record) -> float | None:
     """None in cache, and where that is unknown."""
     if in_cache(record) is not False:
         return None
-    return _least_s(record.moved_bytes, ceiling(record, "copy"))
+    return _least_s(record.moved_bytes, _of_all(record, "copy"))
 
 
 def limit_s(record: Record) -> float | None:

@@ -21,7 +21,7 @@ def _title(setting: Setting) -> str:
         what = f"{setting.task} {setting.load}: validation nats an answer"
     else:
         what = f"{setting.corpus}: validation perplexity a token"
-    how = unusual(setting.mode, setting.kernel, setting.short_conv)
+    how = unusual(setting.mode, setting.kernel, setting.short_conv, setting.ranks)
     budget = (
         f"{show_count(setting.tokens or setting.flops)} {'tokens' if setting.tokens else 'FLOPs'}"
     )

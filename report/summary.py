@@ -184,7 +184,7 @@ def by_length(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         for key, column in _by_column(picked).items():
             cell = column[0]
             heading = f"{show_length(cell['seq_len'])} × {cell['batch']}"
-            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"])
+            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"], cell["ranks"])
             heading = " ".join([heading, *[cell["dtype"]] * several, *how])
             columns[heading] = _bracketed(_cells(column, names), _cells(shares.get(key, []), names))
         title += f", {METRICS[metric].better} is better{_explained(metric, beside)}"
@@ -204,7 +204,7 @@ def of_tasks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         budgets = picked.groupby(["task", "load", "seq_len"])["tokens"].transform("nunique")
         for _, column in picked.assign(several=budgets > 1).groupby(SETTING):
             cell = column.to_dict("records")[0]
-            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"])
+            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"], cell["ranks"])
             how += [f"{show_count(cell['tokens'])} tokens"] * cell["several"]
             heading = f"{cell['task']} {cell['load']}, at {show_length(cell['seq_len'])}"
             columns[", ".join([heading, *how])] = cells(column, names)

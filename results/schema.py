@@ -29,6 +29,7 @@ Learned = Literal[OfText, "recall", "state", "markov"]
 LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
 Phase = Literal[Timed, Learned, "limits", "peer-train", "peer-decode"]
 Mode = Literal["eager", "compile", "graph"]
+Shard = Literal["ddp", "fsdp", "context"]
 # the text, the training text, or the one behind the other
 Coded = Literal["text", "training", "both"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
@@ -66,12 +67,16 @@ class Case:
     mode: Mode = "eager"  # how a step is executed
     kernel: str = "auto"  # of the architecture's ops, those that have one of this name
     impl: str = "seqfrontier"  # peer-*: whose code ran
+    ranks: int = 1  # processes that train together, a GPU or core each; `batch` is all of theirs
+    # ranks > 1: what each has a part of: the batch, the batch and the weights, or every sequence
+    shard: Shard | None = None
 
     def __str__(self) -> str:
         arch = self.arch.replace(":", "-")
         parts = [self.phase, arch, self.size, f"T{self.seq_len}", f"B{self.batch}", self.dtype]
         parts += [self.mode] * (self.mode != "eager")
         parts += [self.kernel] * (self.kernel != "auto")
+        parts += [f"{self.shard}{self.ranks}"] * (self.ranks > 1)
         parts += [self.impl] * self.phase.startswith("peer")
         parts += {None: [], True: ["conv"], False: ["noconv"]}[self.short_conv]
         if self.task is not None:
@@ -209,7 +214,12 @@ class Visit:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was observed, raw. A None is a quantity that was not, or could not be, observed."""
+    """What was observed, raw. A None is a quantity that was not, or could not be, observed.
+
+    Of several ranks: counts of the model and losses are of all together; each timed step and
+    sentinel is the slowest rank's, bytes in memory those of the rank that needs most; seconds of
+    training are the first rank's; there are no sensors, as a card's energy is not the step's.
+    """
 
     case: Case
     label: str
@@ -219,6 +229,7 @@ class Record:
     commit: str | None  # None: not run from a git checkout
     versions: dict[str, str]
     machine: dict[str, Any]
+    backend: str | None = None  # ranks > 1: what they speak through, gloo or nccl
     # by name ("matmul-float32", "copy"): work per sample in FLOPs or bytes, and samples in seconds
     ceilings: dict[str, dict[str, Any]] = field(default_factory=dict)
     took_s: float | None = None  # the whole cell, with all that is not timed

@@ -12,7 +12,7 @@ import archs
 import results
 from benchmarks import corpus, harness, quality, training
 from benchmarks.corpus import Corpus, Domain
-from benchmarks.data.vocabulary import Tokenizer
+from benchmarks.data.vocabulary import Tokenizer, of_bytes
 from benchmarks.perplexity import Reader, held_out
 from report import losses
 from results import Case
@@ -102,7 +102,7 @@ def test_a_unigram_model_has_the_perplexity_of_its_text():
         assert losses.perplexity(evaluation) == pytest.approx(2**1.75, rel=1e-12)
         assert losses.bits_per_byte(evaluation) == pytest.approx(1.75, rel=1e-12)
     # spelled by tokens of three bytes, the same bits go into three times the text
-    thrice = Tokenizer("threes", "", torch.tensor([3, 3, 3, 3]))
+    thrice = Tokenizer("threes", "", torch.tensor([3, 3, 3, 3]), of_bytes)
     seen = held_out(
         Unigram([0.5, 0.25, 0.125, 0.125]),
         case(seq_len=16),

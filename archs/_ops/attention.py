@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from archs._ops import Kernel, Op, _sdpa
+from archs._ops._places import places
 
 
 def is_static(position: Tensor) -> bool:
@@ -81,6 +82,8 @@ def _rope_of_call(x_BHTK: Tensor, cache: Cache | None, theta: float) -> Tensor:
     if cache is not None and cache.is_static:
         table = _rope_table(cache.k_BJSK.shape[2], K, theta, x_BHTK.device)
         return table[:, torch.arange(T, device=x_BHTK.device) + cache.position]
+    if cache is None and (place_T := places()) is not None:
+        return _rotation(place_T, K, theta)
     begin = 0 if cache is None else int(cache.position)
     return _rope_rows(begin, T, K, theta, x_BHTK.device, x_BHTK.dtype)
 

@@ -28,9 +28,16 @@ class Tokenizer:
     name: str
     sha256: str | None  # of the JSON that defines it; None: bytes
     token_bytes: Tensor  # how many bytes each token of the vocabulary spells
+    encode: Callable[[bytes], Tensor]  # any text's tokens
 
 
-BYTES = Tokenizer("bytes", None, torch.ones(256, dtype=torch.int64))
+def of_bytes(text: bytes) -> Tensor:
+    if not text:
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+
+BYTES = Tokenizer("bytes", None, torch.ones(256, dtype=torch.int64), of_bytes)
 
 
 def size(name: str) -> int:
@@ -44,7 +51,8 @@ def size(name: str) -> int:
 
 
 def trained(name: str, text: bytes) -> tuple[Tokenizer, Callable[[bytes], Tensor]]:
-    """The BPE of this name, trained on `text`, and its encoder of any text.
+    """The BPE of this name, trained on `text`, and its encoder of a text that will be asked for
+    again, which is cached.
 
     A token never reaches past the end of a line. Training the same text again gives the same
     tokens, so what is cached is what would be trained. Raises ValueError if the package tokenizers
@@ -76,20 +84,22 @@ def trained(name: str, text: bytes) -> tuple[Tokenizer, Callable[[bytes], Tensor
     bpe = library.Tokenizer.from_str(definition.decode())
 
     def encode(part: bytes) -> Tensor:
-        def tokens() -> bytes:
-            lines = bpe.encode_batch_fast(_lines(part))
-            ids = list(chain.from_iterable(line.ids for line in lines))
-            return bytes(torch.tensor(ids, dtype=torch.int32).numpy())
+        lines = bpe.encode_batch_fast(_lines(part))
+        ids = list(chain.from_iterable(line.ids for line in lines))
+        return torch.tensor(ids, dtype=torch.int32)
 
+    def encode_once(part: bytes) -> Tensor:
         # in the byte order of this machine, whose cache it is
-        whole = bytearray(cache.kept(f"{key}-{_short(definition + part)}.tokens", tokens))
+        name = f"{key}-{_short(definition + part)}.tokens"
+        whole = bytearray(cache.kept(name, lambda: bytes(encode(part).numpy())))
         empty = torch.empty(0, dtype=torch.int32)
         return torch.frombuffer(whole, dtype=torch.int32) if whole else empty
 
     # the library writes a token byte as one character; a short text has fewer tokens than `count`
     spelled = [bpe.id_to_token(token) or "" for token in range(count)]
     token_bytes = torch.tensor([len(token) for token in spelled])
-    return Tokenizer(name, hashlib.sha256(definition).hexdigest(), token_bytes), encode
+    sha256 = hashlib.sha256(definition).hexdigest()
+    return Tokenizer(name, sha256, token_bytes, encode), encode_once
 
 
 def _short(text: bytes) -> str:

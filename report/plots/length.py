@@ -144,7 +144,10 @@ def panel(
     axes.set_xlabel(f"{what} (tokens)" + " · hollow: in cache" * (not cached.empty))
     unit = ", tokens/s" if metric.unit == "tokens/s" else ""
     first = rows.iloc[0]
-    how = [first["dtype"], *unusual(first["mode"], first["kernel"], first["short_conv"])]
+    how = [
+        first["dtype"],
+        *unusual(first["mode"], first["kernel"], first["short_conv"], first["ranks"]),
+    ]
     note = " · ".join([phase, batches(rows), *how, f"{metric.better} is better"])
     head(axes, f"{metric.label}{unit}", fitted(axes, note))
 

@@ -32,14 +32,14 @@ def absent(reasons: dict[str, str]) -> str:
 def cost_setting(setting: Setting) -> str:
     length = "context" if setting.phase == "decode" else "length"
     where = f"{length} {show_length(setting.seq_len)}"
-    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv)]
+    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv, setting.ranks)]
     return " · ".join([setting.phase, where, f"batch {setting.batch}", *how])
 
 
 def quality_setting(setting: Setting, seeds: pd.Series) -> str:
     few, many = int(seeds.min()), int(seeds.max())
     counted = f"{few} seed" + "s" * (few != 1) if few == many else f"{few} to {many} seeds"
-    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv)]
+    how = [setting.dtype, *unusual(setting.mode, setting.kernel, setting.short_conv, setting.ranks)]
     return (
         f"test perplexity at its trained context {show_length(setting.seq_len)}, after "
         f"{budget(setting)} of {setting.corpus} "
