@@ -37,6 +37,12 @@ def load(arch: str) -> ModuleType:
     return importlib.import_module(f"archs.{arch}")
 
 
+def default_size(arch: str, usual: str) -> str:
+    """The usual one, or the first of an architecture that has sizes of its own only."""
+    sizes = load(arch).SIZES
+    return usual if usual in sizes else next(iter(sizes))
+
+
 def build(
     arch: str,
     size: str,

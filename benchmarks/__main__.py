@@ -50,16 +50,18 @@ def plan(options: argparse.Namespace) -> None:
 def sizes(options: argparse.Namespace) -> None:
     """Parameters, compute and state of every architecture at every size."""
     sweep.check(options)
-    dtype = getattr(torch, options.dtype or "float32")
-    for size in options.size or NAMED:
-        table = Table(title=f"{size}: d_model {NAMED[size].d_model}", title_justify="left")
+    dtype, names = getattr(torch, options.dtype or "float32"), options.arch or archs.names()
+    for size in options.size or dict.fromkeys(s for arch in names for s in archs.load(arch).SIZES):
+        title = f"{size}: d_model {NAMED[size].d_model}" if size in NAMED else size
+        table = Table(title=title, title_justify="left")
         table.add_column("architecture")
         for heading in ("layers", "parameters", "non-embedding", "off GPT-2's", "FLOPs/token"):
             table.add_column(heading, justify="right")
         for length in STATE_LENGTHS:
             table.add_column(f"state at {length:,}", justify="right")
-        for arch in options.arch or archs.names():
-            table.add_row(*_row(arch, size, dtype))
+        for arch in names:
+            if size in archs.load(arch).SIZES:
+                table.add_row(*_row(arch, size, dtype))
         Console(width=None if sys.stdout.isatty() else 140).print(table)
     print(
         f"parameters include the tied embedding; FLOPs are forward, mean over {FLOPS_LENGTH:,} "
@@ -103,7 +105,7 @@ def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
         f"{model.config.n_layer}",
         f"{total:,}",
         f"{total - embeddings:,}",
-        f"{(total - embeddings) / NAMED[size].budget - 1:+.2%}",
+        f"{(total - embeddings) / NAMED[size].budget - 1:+.2%}" if size in NAMED else "–",
         "unknown" if flops is None else f"{flops:,}",
         *[f"{state:,}" for state in states],
     ]

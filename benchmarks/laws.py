@@ -47,9 +47,8 @@ Law = Callable[[Subject], None]
 
 
 def subject(arch: str) -> Subject:
-    """At the smallest size that all have, or the first it names where it has sizes of its own."""
-    sizes, smallest = archs.load(arch).SIZES, next(iter(NAMED))
-    return Subject(arch, smallest if smallest in sizes else next(iter(sizes)))
+    """At the smallest size that all have, or the first of its own."""
+    return Subject(arch, archs.default_size(arch, next(iter(NAMED))))
 
 
 def agree(seen_BTX: Tensor, expected_BTX: Tensor, allowed: float, what: str) -> None:
@@ -187,7 +186,10 @@ class Slope:
         self.model, tokens_BT = model, tokens_of(model)
         self.inputs_BT, self.targets_BT = tokens_BT[:, :-1], tokens_BT[:, 1:]
         self.weights = dict(model.named_parameters())
-        grads = torch.autograd.grad(self._loss(), list(self.weights.values()))
+        weights = list(self.weights.values())
+        grads = torch.autograd.grad(
+            self._loss(), weights, allow_unused=True, materialize_grads=True
+        )
         self.direction = {n: torch.randn_like(w) * 1e-2 for n, w in self.weights.items()}
         self.along = {
             n: (g * self.direction[n]).sum() for n, g in zip(self.weights, grads, strict=True)

@@ -203,7 +203,11 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
             raise ValueError(f"--mode {mode} cannot be used here: {reason}")
     dtype, learned = options.dtype or default.dtype, [p for p in phases if _in_tier(p, options)]
     asked = tiers.cases(options, {"cpu": "cpu", "cuda": "gpu"}[device], learned, dtype, corpus_name)
-    names = [(a, s) for a in options.arch or archs.names() for s in options.size or [default.size]]
+    names = [
+        (arch, size)
+        for arch in options.arch or archs.names()
+        for size in options.size or [archs.default_size(arch, default.size)]
+    ]
     convs = tiers.short_convs(options.short_conv or ())
     for seed, conv in product(options.seed or [0], convs):
         for arch, size in names:

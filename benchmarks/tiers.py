@@ -76,14 +76,15 @@ def cases(
 
 def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
     text = ask.phase in OF_TEXT
-    for arch, size, seq_len, seed, load, conv in product(
+    for arch, asked_size, seq_len, seed, load, conv in product(
         options.arch or ask.archs or archs.names(),
-        options.size or [ask.size],
+        options.size or [None],
         options.seq_len or [ask.seq_len],
         options.seed or ask.seeds,
         options.load or ask.loads or [None],
         short_convs(options.short_conv or ask.short_conv),
     ):
+        size = asked_size or archs.default_size(arch, ask.size)
         batch = options.batch or ask.batch
         case = Case(
             phase=ask.phase,
