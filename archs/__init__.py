@@ -52,7 +52,8 @@ def build(
     kernel: str = "auto",
     short_conv: bool | None = None,
 ) -> LanguageModel:
-    """The model `arch` at `size`, on the default device in the default dtype, with fresh weights.
+    """The model `arch` at `size`, on the default device in the default dtype, with fresh weights,
+    or with a checkpoint's, whose tables keep their sizes.
 
     `max_len` resizes a learned position table; an architecture without one ignores it.
     `short_conv` is Config's: True puts a convolution ahead of mixers without one, False takes
@@ -63,8 +64,9 @@ def build(
     if size not in module.SIZES:
         raise ValueError(f"{arch} has no size {size!r}; it has {', '.join(module.SIZES)}")
     config = replace(module.SIZES[size], kernel=kernel, short_conv=short_conv)
-    if vocab_size is not None:
-        config = replace(config, vocab_size=vocab_size)
-    if max_len is not None and config.max_len is not None:
-        config = replace(config, max_len=max_len)
-    return LanguageModel(config, module.Block)
+    if config.tokenizer is None:  # weights that exist have the tables they have
+        if vocab_size is not None:
+            config = replace(config, vocab_size=vocab_size)
+        if max_len is not None and config.max_len is not None:
+            config = replace(config, max_len=max_len)
+    return config.model(module.Block)

@@ -107,7 +107,7 @@ def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
         f"{total - embeddings:,}",
         f"{(total - embeddings) / NAMED[size].budget - 1:+.2%}" if size in NAMED else "–",
         "unknown" if flops is None else f"{flops:,}",
-        *[f"{state:,}" for state in states],
+        *[f"{state:,}" if state else "unknown" for state in states],
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import archs
 from archs._ops import every_op
-from benchmarks import conformance, modes, outside, tasks, tiers
+from benchmarks import as_it_is, conformance, modes, outside, tasks, tiers
 from benchmarks.data import vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
@@ -183,6 +183,10 @@ def check(options: Any) -> None:
     _positive("--tokens", [options.tokens])
     _positive("--lr", options.lr or ())
     _positive("--memory-gib", [options.memory_gib])
+    for arch in options.arch or ():
+        for config in archs.load(arch).SIZES.values():
+            if config.tokenizer is not None:
+                as_it_is.check(arch, config, asked_phases(options), options)
     conformance.hold(options.arch or (), Path(options.results))
 
 
@@ -222,6 +226,7 @@ def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
                     asked += _limits_cases(options, default, device, shared)
                 else:
                     asked += _timed_cases(options, default, phase, shared)
+    asked = [case for case in asked if as_it_is.can_be(case)]
     random.Random(ORDER_SEED).shuffle(asked)
 
     def place(case: Case) -> tuple[int, int]:
@@ -264,21 +269,24 @@ def _quality_cases(
     """`--seq-len` and `--batch` are the timed phases' unless quality is all that is asked."""
     alone = options.phase == ["quality"]
     seq_lens = options.seq_len if alone and options.seq_len else [default.quality_seq_len]
+    own = as_it_is.tokenizer(shared["arch"], shared["size"])
+    fresh = own is None
+    lrs = options.lr or [default_lr(shared["arch"], shared["size"])]
     return [
         tiers.budgeted(
             Case(
                 seq_len=T,
                 batch=options.batch if alone and options.batch else default.quality_batch,
-                tokens=default.quality_tokens,
+                tokens=default.quality_tokens if fresh else None,
                 lr=lr,
                 corpus=corpus,
-                tokenizer=options.tokenizer,
+                tokenizer=own or options.tokenizer,
                 **shared,
             ),
             options,
         )
         for T in seq_lens
-        for lr in options.lr or [default_lr(shared["arch"], shared["size"])]
+        for lr in (lrs if fresh else [None])
     ]
 
 

@@ -108,7 +108,10 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
 
 
 def budgeted(case: Case, options: Any) -> Case:
-    """With the training tokens that options name, or that their FLOPs buy this architecture."""
+    """With the training tokens that options name, or that their FLOPs buy this architecture; a
+    checkpoint is not trained."""
+    if case.tokens is None:
+        return case
     if options.flops and case.phase in OF_TEXT:
         return replace(case, flops=round(options.flops), tokens=tokens_for(options.flops, case))
     return replace(case, tokens=options.tokens or case.tokens)
