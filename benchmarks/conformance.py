@@ -39,9 +39,9 @@ def words(law: Law) -> str:
 
 
 def hold(names: Sequence[str], root: Path) -> None:
-    """Raises ValueError, with the laws and where, if one of `names` from outside breaks any."""
+    """Raises ValueError, with the laws and where, if one of `names` breaks any."""
     kept = _kept(root)
-    for arch in filter(outside.is_code, names):
+    for arch in names:
         if _entry(arch) in kept:
             continue
         found = [f"{words(law)}: {why}" for law, why in broken(arch) if why is not None]

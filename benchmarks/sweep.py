@@ -187,7 +187,8 @@ def check(options: Any) -> None:
         for config in archs.load(arch).SIZES.values():
             if config.tokenizer is not None:
                 as_it_is.check(arch, config, asked_phases(options), options)
-    conformance.hold(options.arch or (), Path(options.results))
+    if others := [arch for arch in options.arch or () if outside.is_code(arch)]:
+        conformance.hold(others, Path(options.results))
 
 
 def cases(options: Any, device: str, corpus_name: str) -> list[Case]:
