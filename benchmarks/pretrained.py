@@ -100,7 +100,7 @@ def module_of(folder: Path) -> ModuleType:
     tokenizer = spelling.name_of(folder)
     vocabulary.add(tokenizer, lambda: spelling.load(folder))
     with torch.device("meta"):
-        whole = _whole(folder)
+        whole = whole_of(folder)
     embed = whole.get_input_embeddings()
     tables = [m for m in _body(whole).modules() if isinstance(m, nn.Embedding) and m is not embed]
     text = whole.config.get_text_config()
@@ -126,7 +126,7 @@ def _size_name(params: int) -> str:
     return f"{params / 1e6:.0f}m" if params < 1e9 else f"{params / 1e9:.1f}b"
 
 
-def _whole(folder: Path) -> Any:
+def whole_of(folder: Path) -> Any:
     """With its weights, or without on the meta device.
 
     Raises ValueError if transformers has no causal language model of this kind, or not all of its
@@ -206,7 +206,7 @@ class Pretrained(LanguageModel):
 
     def __init__(self, config: Config) -> None:
         nn.Module.__init__(self)
-        whole = _whole(Path(config.folder)).to(torch.get_default_device())
+        whole = whole_of(Path(config.folder)).to(torch.get_default_device())
         self.config, self.blocks = config, nn.ModuleList([whole])
         self.embed = whole.get_input_embeddings()
         takes = inspect.signature(_body(whole).forward).parameters

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 import archs
 from benchmarks import corpus, harness, laws, outside, pretrained, sweep
 from benchmarks.corpus import Corpus
+from benchmarks.load_hf import load_hf
 from report.table import tidy
 from results import Case
 from tests.test_commands import TINY, bench, records, run
@@ -339,6 +340,67 @@ def test_places_beyond_a_learned_table_are_refused(folders):
         for given in (None, states):
             with pytest.raises(ValueError, match="has places for 64 tokens and was given 65"):
                 model(some_tokens(1, PLACES + 1 if given is None else 1), given)
+
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+OURS = {
+    "gpt2": CONFIGS["gpt2"],
+    "llama": lambda: transformers.LlamaConfig(
+        **SMALL, **ATTENDS, rms_norm_eps=1e-5, tie_word_embeddings=True
+    ),
+    "mamba": CONFIGS["mamba"],
+    "mamba2": lambda: transformers.Mamba2Config(
+        **SMALL, state_size=8, num_heads=4, head_dim=16, n_groups=1, tie_word_embeddings=True
+    ),
+}
+
+
+@pytest.mark.parametrize("arch", list(OURS))
+@torch.no_grad()
+def test_weights_move_into_our_own_architecture(tmp_path, arch):
+    save(OURS[arch](), tmp_path, "a text")
+    ours, whole, tokens_BT = load_hf(str(tmp_path)), theirs(tmp_path), some_tokens(2)
+    expected = whole(tokens_BT, use_cache=False).logits
+    torch.testing.assert_close(ours.logits(ours(tokens_BT)[0]), expected, **CLOSE)
+    states, parts = ours.init_state(2, 40), []
+    for piece_BT in tokens_BT.split([30, 1, 1, 8], dim=1):
+        x_BTD, states = ours(piece_BT, states)
+        parts.append(ours.logits(x_BTD))
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, **CLOSE)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in whole.parameters())
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (CONFIGS["rwkv"], "is a rwkv; ours with such checkpoints are gpt2, llama, mamba, mamba2"),
+        (CONFIGS["llama"], "has a head of its own; ours is tied to the embedding"),
+        (
+            lambda: transformers.LlamaConfig(
+                **SMALL,
+                **ATTENDS,
+                tie_word_embeddings=True,
+                rope_parameters={"rope_type": "default", "rope_theta": 5e5},
+            ),
+            "is not computed as our llama is: its logits are off by",
+        ),
+        (
+            lambda: transformers.Mamba2Config(
+                **SMALL,
+                state_size=8,
+                num_heads=4,
+                head_dim=16,
+                n_groups=2,
+                tie_word_embeddings=True,
+            ),
+            "does not fit into",
+        ),
+    ],
+)
+def test_weights_of_another_model_are_refused(tmp_path, config, complaint):
+    save(config(), tmp_path, "a text")
+    with pytest.raises(ValueError, match=complaint):
+        load_hf(str(tmp_path))
 
 
 def test_one_is_listed_as_it_is_and_swept(folders, tmp_path):

@@ -1,13 +1,28 @@
 """Llama of Hugging Face's transformers, with its default attention, torch's SDPA."""
 
+from typing import Any
+
 from archs import LanguageModel, llama
 from archs._spine import EPS
-from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._peer import Module, Pairs, Peer
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
 
 
 def ours(size: str, max_len: int) -> LanguageModel:
     return LanguageModel(llama.SIZES[size], llama.Block)
+
+
+def like(config: Any) -> LanguageModel:
+    shape = llama.Config(
+        d_model=config.hidden_size,
+        n_layer=config.num_hidden_layers,
+        n_head=config.num_attention_heads,
+        n_kv_head=config.num_key_value_heads,
+        vocab_size=config.vocab_size,
+        d_mlp=config.intermediate_size,
+    )
+    return LanguageModel(shape, llama.Block)
 
 
 def theirs(model: Module) -> Transformers:
@@ -24,14 +39,18 @@ def theirs(model: Module) -> Transformers:
             tie_word_embeddings=True,
         )
     )
+    return Transformers(peer, pairs(peer, model), cache="past_key_values")
+
+
+def pairs(peer: Module, model: Module) -> Pairs:
     body = peer.model
-    pairs = [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
+    found = [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
     for layer, block in zip(body.layers, model.blocks, strict=True):
         attention, mlp = layer.self_attn, layer.mlp
         keys = attention.k_proj.out_features
-        q, k, v = block.mixer.qkv.weight.split((config.d_model, keys, keys))
+        q, k, v = block.mixer.qkv.weight.split((len(block.mixer.out.weight), keys, keys))
         gate, up = block.mlp.up.weight.chunk(2)
-        pairs += [
+        found += [
             (layer.input_layernorm.weight, block.mix_norm.weight),
             (layer.post_attention_layernorm.weight, block.mlp_norm.weight),
             (attention.q_proj.weight, q),
@@ -42,9 +61,17 @@ def theirs(model: Module) -> Transformers:
             (mlp.up_proj.weight, up),
             (mlp.down_proj.weight, block.mlp.down.weight),
         ]
-    return Transformers(peer, pairs, cache="past_key_values")
+    return found
 
 
 PEERS = [
-    Peer(module=llama, impl="transformers", distribution="transformers", ours=ours, theirs=theirs)
+    Peer(
+        module=llama,
+        impl="transformers",
+        distribution="transformers",
+        ours=ours,
+        theirs=theirs,
+        like=like,
+        pairs=pairs,
+    )
 ]
