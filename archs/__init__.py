@@ -12,12 +12,30 @@ from typing import Any
 
 from archs._spine import LanguageModel
 
+# measured where they are asked for: with them, a default sweep would take several times as long
+ON_REQUEST = (
+    "bert",
+    "diff_transformer",
+    "griffin",
+    "hawk",
+    "hyena",
+    "mamba3",
+    "mla",
+    "moe",
+    "slstm",
+    "swa",
+)
 _outside: dict[str, Callable[[], ModuleType]] = {}
 
 
 def names() -> list[str]:
     """The architectures at hand: one for each file whose name has no leading underscore."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def usual() -> list[str]:
+    """What is measured unless names are given: one or two of each family, and any new file."""
+    return [name for name in names() if name not in ON_REQUEST]
 
 
 def add(arch: str, module: Callable[[], ModuleType]) -> None:
@@ -53,6 +71,12 @@ def is_causal(arch: str) -> bool:
     return getattr(load(arch), "CAUSAL", True)
 
 
+def default_size(arch: str, usual: str) -> str:
+    """The usual one, or the first of an architecture that has sizes of its own only."""
+    sizes = load(arch).SIZES
+    return usual if usual in sizes else next(iter(sizes))
+
+
 def build(
     arch: str,
     size: str,
@@ -62,7 +86,8 @@ def build(
     kernel: str = "auto",
     short_conv: bool | None = None,
 ) -> LanguageModel:
-    """The model `arch` at `size`, on the default device in the default dtype, with fresh weights.
+    """The model `arch` at `size`, on the default device in the default dtype, with fresh weights,
+    or with a checkpoint's, whose tables keep their sizes.
 
     `max_len` resizes a learned position table; an architecture without one ignores it.
     `short_conv` is Config's: True puts a convolution ahead of mixers without one, False takes
@@ -73,8 +98,9 @@ def build(
     if size not in module.SIZES:
         raise ValueError(f"{arch} has no size {size!r}; it has {', '.join(module.SIZES)}")
     config = replace(module.SIZES[size], kernel=kernel, short_conv=short_conv)
-    if vocab_size is not None:
-        config = replace(config, vocab_size=vocab_size)
-    if max_len is not None and config.max_len is not None:
-        config = replace(config, max_len=max_len)
-    return LanguageModel(config, module.Block)
+    if config.tokenizer is None:  # weights that exist have the tables they have
+        if vocab_size is not None:
+            config = replace(config, vocab_size=vocab_size)
+        if max_len is not None and config.max_len is not None:
+            config = replace(config, max_len=max_len)
+    return config.model(module.Block)

@@ -107,6 +107,8 @@ class Matched(Mapping[str, Any]):
         low, high = 1, 1
         while non_embedding_params(config_of(high * step), self.block) < budget:
             low, high = high, 2 * high
+            if high > budget:
+                raise ValueError(f"no width has {budget:,} parameters: they do not grow with it")
         while high - low > 1:
             middle = (low + high) // 2
             if non_embedding_params(config_of(middle * step), self.block) < budget:

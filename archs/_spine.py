@@ -34,6 +34,11 @@ class Config:
     kernel: str = "auto"  # for those ops that have one of this name
     # a convolution over the last few tokens ahead of each mixer: with, without, as published
     short_conv: bool | None = None
+    # of the text that weights which exist already were trained on; None: they are fresh, for any
+    tokenizer: str | None = None
+
+    def model(self, block: type["Block"]) -> "LanguageModel":
+        return LanguageModel(self, block)
 
     def conv_width(self, published: int) -> int:
         """Of a Block's own convolution; taken away, it sees one token, and mixes nothing."""

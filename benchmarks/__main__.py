@@ -62,7 +62,7 @@ def plan(options: argparse.Namespace) -> None:
 def _write_job(case: Case, env: Environment, text: Corpus, options: argparse.Namespace) -> None:
     if case.ranks == 1:
         raise ValueError("--jobs is for cells of several processes; add --ranks and --shard")
-    if outside.is_outside(case.arch):
+    if case.arch in archs.added():
         raise ValueError(f"--jobs: torchrun's processes know no {case.arch}; put it into archs/")
     sources = text.sources if case.corpus else ()
     job = launch.job(case, env, sources, options.results, options.timeout)
@@ -76,17 +76,18 @@ def _write_job(case: Case, env: Environment, text: Corpus, options: argparse.Nam
 def sizes(options: argparse.Namespace) -> None:
     """Parameters, compute and state of every architecture at every size."""
     sweep.check(options)
-    dtype = getattr(torch, options.dtype or "float32")
-    chosen = options.arch or archs.names()
-    for size in options.size or NAMED:
-        d_model = archs.load(chosen[0]).SIZES[size].d_model
+    dtype, chosen = getattr(torch, options.dtype or "float32"), options.arch or archs.names()
+    every = dict.fromkeys(size for arch in options.arch or () for size in archs.load(arch).SIZES)
+    for size in options.size or every or NAMED:
+        having = [arch for arch in chosen if size in archs.load(arch).SIZES]
+        d_model = archs.load(having[0]).SIZES[size].d_model
         table = Table(title=f"{size}: d_model {d_model}", title_justify="left")
         table.add_column("architecture")
         for heading in ("layers", "parameters", "non-embedding", "off GPT-2's", "FLOPs/token"):
             table.add_column(heading, justify="right", overflow="fold")
         for length in STATE_LENGTHS:
             table.add_column(f"state at {length:,}", justify="right", overflow="fold")
-        for arch in chosen:
+        for arch in having:
             table.add_row(*_row(arch, size, dtype))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(
@@ -122,12 +123,8 @@ def doctor(options: argparse.Namespace) -> None:
 def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
     with torch.device("meta"):
         model = archs.build(arch, size, max_len=max(STATE_LENGTHS)).to(dtype)
-        states = [
-            f"{machine.tensor_bytes(model.init_state(1, length)):,}"
-            if archs.is_causal(arch)
-            else "–"
-            for length in STATE_LENGTHS
-        ]
+        causal = archs.is_causal(arch)
+        states = [_state(model, length) if causal else "–" for length in STATE_LENGTHS]
     embeddings = model.embed.weight.numel()
     total = sum(p.numel() for p in model.parameters()) - (model.embedding_params() - embeddings)
     flops = model.forward_flops(FLOPS_LENGTH)
@@ -140,6 +137,12 @@ def _row(arch: str, size: str, dtype: torch.dtype) -> list[str]:
         "unknown" if flops is None else f"{flops:,}",
         *states,
     ]
+
+
+def _state(model: archs.LanguageModel, length: int) -> str:
+    """Bytes; a checkpoint's cache has none before it was read into."""
+    held = machine.tensor_bytes(model.init_state(1, length))
+    return f"{held:,}" if held else "unknown"
 
 
 def main(arguments: list[str] | None = None) -> int:

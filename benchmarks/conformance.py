@@ -23,7 +23,7 @@ KEPT = ".laws.json"
 def broken(arch: str) -> Iterator[tuple[Law, str | None]]:
     """Each law, and why it does not hold; None where it does."""
     subject = laws.subject(arch)
-    for law in laws.of(arch):
+    for law in laws.of(subject):
         try:
             law(subject)
         except Broken as found:
@@ -39,9 +39,9 @@ def words(law: Law) -> str:
 
 
 def hold(names: Sequence[str], root: Path) -> None:
-    """Raises ValueError, with the laws and where, if one of `names` from outside breaks any."""
+    """Raises ValueError, with the laws and where, if one of `names` breaks any."""
     kept = _kept(root)
-    for arch in filter(outside.is_outside, names):
+    for arch in names:
         if _entry(arch) in kept:
             continue
         found = [f"{words(law)}: {why}" for law, why in broken(arch) if why is not None]
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         for law, why in broken(arch):
             print(f"  holds   {words(law)}" if why is None else f"  BROKEN  {words(law)}: {why}")
             failed += why is not None
-    print(f"{failed} laws are broken" if failed else "all laws hold")
+    print(f"broken laws: {failed}" if failed else "all laws hold")
     return 1 if failed else 0
 
 
@@ -90,6 +90,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
         nargs="+",
         type=outside.option,
         metavar="ARCH",
-        help="a name, an installed package's name, or a file",
+        help="a name, a file, an installed package's name, or hf:CHECKPOINT",
     )
     command.set_defaults(run=run)

@@ -204,7 +204,7 @@ def load(sources: Sequence[str], tokenizer: str = BYTES.name) -> Corpus:
 
 @cache
 def tokenized(corpus: Corpus, name: str) -> Corpus:
-    """The corpus, of bytes, in tokens of the tokenizer trained on its training text."""
+    """The corpus, of bytes, in tokens of the tokenizer trained on its training text, or given."""
     tokenizer, encode = vocabulary.trained(name, bytes(corpus.train.numpy()))
 
     def encoded(part: Tensor) -> Tensor:
@@ -213,7 +213,8 @@ def tokenized(corpus: Corpus, name: str) -> Corpus:
     domains = tuple(Domain(d.name, encoded(d.valid), encoded(d.test)) for d in corpus.domains)
     return replace(
         corpus,
-        train=encoded(corpus.train),
+        # nothing is trained on what the tokens of a checkpoint spell
+        train=encoded(corpus.train[:0] if vocabulary.is_given(name) else corpus.train),
         valid=torch.cat([d.valid for d in domains]) if domains else encoded(corpus.valid),
         test=torch.cat([d.test for d in domains]) if domains else encoded(corpus.test),
         domains=domains,

@@ -1,4 +1,4 @@
-"""Architectures from outside archs/: a file, or another package's by its entry point.
+"""Architectures from outside archs/: a file, another package's by its entry point, a checkpoint.
 
 A Case calls one `stem.1a2b3c4d`, by the first digits of its source's SHA-256, so that other code
 never meets its Records. Where each lies is kept in the environment, which child processes inherit:
@@ -25,6 +25,7 @@ import torch
 
 import archs
 from archs import _spine
+from benchmarks import pretrained
 
 GROUP = "seqfrontier.archs"
 VARIABLE = "SEQFRONTIER_ARCHS"
@@ -47,8 +48,8 @@ WRONG = (
 
 @dataclass(frozen=True)
 class Source:
-    kind: Literal["file", "entry point"]
-    where: str  # the file's path, or the entry point's name
+    kind: Literal["file", "entry point", "checkpoint"]
+    where: str  # the file's path, the entry point's name, or the folder
 
 
 _sources: dict[str, Source] = {}  # by name in Cases, like the modules loaded already
@@ -79,7 +80,10 @@ def named(word: str) -> str:
     """
     if word in archs.names():
         return word
-    if word.endswith(".py") or os.sep in word:
+    if word.startswith(pretrained.PREFIX):
+        folder = pretrained.folder_of(word.removeprefix(pretrained.PREFIX))
+        source = Source("checkpoint", str(folder))
+    elif word.endswith(".py") or os.sep in word:
         source = Source("file", os.path.abspath(word))
     elif word in installed():
         source = Source("entry point", word)
@@ -92,21 +96,26 @@ def named(word: str) -> str:
 
 
 def option(text: str) -> list[str]:
-    """The names of a comma-separated list, for argparse and pytest."""
+    """The names of a comma-separated list, for argparse and pytest; `all` is every one of ours."""
+    if text == "all":
+        return archs.names()
     try:
         return [named(word) for word in text.split(",") if word]
     except ValueError as error:  # of which they would show the list only
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def is_outside(arch: str) -> bool:
-    return arch in _sources
+def is_code(arch: str) -> bool:
+    """Whether it is somebody else's file, which no test here holds to the laws."""
+    return arch in _sources and _sources[arch].kind != "checkpoint"
 
 
 def versions(arch: str) -> dict[str, str]:
-    """Of the package that the architecture came with, if it came with one."""
+    """Of the package whose code runs, if one's does."""
     if arch not in _sources or _sources[arch].kind == "file":
         return {}
+    if _sources[arch].kind == "checkpoint":
+        return {pretrained.PACKAGE: metadata.version(pretrained.PACKAGE)}
     return dict([_package(installed()[_sources[arch].where])])
 
 
@@ -126,7 +135,8 @@ def _load(name: str) -> ModuleType:
 
 
 def _found(source: Source) -> tuple[str, ModuleType]:
-    return {"file": _from_file, "entry point": _from_package}[source.kind](source.where)
+    kinds = {"file": _from_file, "entry point": _from_package, "checkpoint": _from_checkpoint}
+    return kinds[source.kind](source.where)
 
 
 def _from_file(where: str) -> tuple[str, ModuleType]:
@@ -153,6 +163,12 @@ def _from_package(where: str) -> tuple[str, ModuleType]:
     _, version = _package(point)
     name = _name(where, Path(module.__file__).read_bytes() + version.encode())
     return name, _architecture(point.value, module)
+
+
+def _from_checkpoint(where: str) -> tuple[str, ModuleType]:
+    folder = Path(where)
+    name = f"hf.{pretrained.stem_of(folder)[:60]}.{pretrained.digest_of(folder)[:8]}"
+    return name, pretrained.module_of(folder)
 
 
 def _package(point: metadata.EntryPoint) -> tuple[str, str]:

@@ -1,4 +1,5 @@
-"""Train to a token budget, then held-out loss: what the cost measured elsewhere buys.
+"""Train to a token budget, then held-out loss: what the cost measured elsewhere buys. A checkpoint
+is told about as it is.
 
 Every architecture sees the same bytes in the same order: windows at places drawn from the seed
 alone, or a stream in lanes (benchmarks/lanes.py). The loop is benchmarks/training.py's, with a
@@ -111,7 +112,11 @@ def trained(
     probe_of: Callable[[LanguageModel], Probe] | None = None,
     ranks: Ranks = ALONE,
 ) -> tuple[LanguageModel, dict[str, Any]]:
-    """The model, and its training's fields of a Record. Raises Diverged, or what `check` raises."""
+    """The model, and its training's fields of a Record; without a budget it is not trained.
+
+    Raises Diverged, or what `check` raises.
+    """
+    assert corpus.tokenizer.name == case.tokenizer
     torch.manual_seed(case.seed)
     model = archs.build(
         case.arch,
@@ -121,14 +126,17 @@ def trained(
         kernel=case.kernel,
         short_conv=case.short_conv,
     ).to(device)
+    facts: dict[str, Any] = {}
     with noting_kernels() as kernels:
-        probe = None if probe_of is None else probe_of(model)
-        done = train(model, case, corpus, device, check, checkpoint, probe, ranks)
+        if case.tokens is not None:
+            probe = None if probe_of is None else probe_of(model)
+            done = train(model, case, corpus, device, check, checkpoint, probe, ranks)
+            facts = done.facts()
     return model, {
         "kernels": kernels,
         "corpus_sha256": corpus.sha256,
         "tokenizer_sha256": corpus.tokenizer.sha256,
-        **done.facts(),
+        **facts,
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import archs
 from archs._ops import every_op
-from benchmarks import conformance, modes, outside, tasks, tiers
+from benchmarks import as_it_is, conformance, modes, outside, tasks, tiers
 from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
@@ -84,7 +84,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         {
             "type": outside.option,
             "help": "architectures, comma-separated: names, files, what other packages install "
-            "(default: all of archs/)",
+            "(default: one or two of each family; all: every one of archs/)",
         },
     ),
     (
@@ -184,7 +184,7 @@ def check(options: Any) -> None:
                 f"--arch {arch}: an encoder, which is not causal, has no "
                 f"{' or '.join(asked_phases(options))}; it has {', '.join(OF_ENCODERS)}"
             )
-    for arch in options.arch or archs.names():
+    for arch in options.arch or archs.usual():
         _known(f"--size of {arch}", options.size or (), archs.load(arch).SIZES)
     _known("--mode", options.mode or (), typing.get_args(Mode))
     for mode in options.mode or ():
@@ -208,7 +208,12 @@ def check(options: Any) -> None:
     if "compress" in asked_phases(options) and options.corpus[0].startswith(hub.STREAM):
         raise ValueError(f"--phase compress needs a text that is read whole, not {hub.STREAM}")
     ranks.check(options, asked_phases(options))
-    conformance.hold(options.arch or (), Path(options.results))
+    for arch in options.arch or ():
+        for config in archs.load(arch).SIZES.values():
+            if config.tokenizer is not None:
+                as_it_is.check(arch, config, asked_phases(options), options)
+    if others := [arch for arch in options.arch or () if outside.is_code(arch)]:
+        conformance.hold(others, Path(options.results))
 
 
 def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) -> list[Case]:
@@ -230,7 +235,11 @@ def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) 
         raise ValueError(f"--ranks {options.ranks} --shard {options.shard}: {reason}")
     dtype, learned = options.dtype or default.dtype, [p for p in phases if _in_tier(p, options)]
     asked = tiers.cases(options, {"cpu": "cpu", "cuda": "gpu"}[device], learned, dtype, corpus_name)
-    names = [(a, s) for a in options.arch or archs.names() for s in options.size or [default.size]]
+    names = [
+        (arch, size)
+        for arch in options.arch or archs.usual()
+        for size in options.size or [archs.default_size(arch, default.size)]
+    ]
     convs = tiers.short_convs(options.short_conv or ())
     for seed, conv in product(options.seed or [0], convs):
         for arch, size in names:
@@ -246,6 +255,7 @@ def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) 
                 else:
                     asked += _timed_cases(options, default, phase, shared)
     asked = [c for c in asked if c.phase in OF_ENCODERS or archs.is_causal(c.arch)]
+    asked = [case for case in asked if as_it_is.can_be(case)]
     if options.ranks:
         asked = [ranks.spread(case, options) for case in asked]
     random.Random(ORDER_SEED).shuffle(asked)
@@ -291,21 +301,24 @@ def _quality_cases(
     """`--seq-len` and `--batch` are the timed phases' unless quality is all that is asked."""
     alone = options.phase == ["quality"]
     seq_lens = options.seq_len if alone and options.seq_len else [default.quality_seq_len]
+    own = as_it_is.tokenizer(shared["arch"], shared["size"])
+    fresh = own is None
+    lrs = options.lr or [default_lr(shared["arch"], shared["size"])]
     return [
         tiers.budgeted(
             Case(
                 seq_len=T,
                 batch=options.batch if alone and options.batch else default.quality_batch,
-                tokens=default.quality_tokens,
+                tokens=default.quality_tokens if fresh else None,
                 lr=lr,
                 corpus=corpus,
-                tokenizer=options.tokenizer,
+                tokenizer=own or options.tokenizer,
                 **shared,
             ),
             options,
         )
         for T in seq_lens
-        for lr in options.lr or [default_lr(shared["arch"], shared["size"])]
+        for lr in (lrs if fresh else [None])
     ]
 
 

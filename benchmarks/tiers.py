@@ -86,14 +86,15 @@ def _is_wanted(ask: Ask, options: Any) -> bool:
 
 def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
     text = ask.phase in OF_TEXT
-    for arch, size, seq_len, seed, load, conv in product(
-        options.arch or ask.archs or archs.names(),
-        options.size or ask.sizes or [ask.size],
+    for arch, asked_size, seq_len, seed, load, conv in product(
+        options.arch or ask.archs or archs.usual(),
+        options.size or ask.sizes or [None],
         options.seq_len or [ask.seq_len],
         options.seed or ask.seeds,
         options.load or ask.loads or [None],
         short_convs(options.short_conv or ask.short_conv),
     ):
+        size = asked_size or archs.default_size(arch, ask.size)
         batch = options.batch or ask.batch
         case = Case(
             phase=ask.phase,
@@ -119,7 +120,9 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
 
 def budgeted(case: Case, options: Any, flops: float | None = None) -> Case:
     """With the training tokens that options name, or that their FLOPs, or `flops`, buy this
-    architecture."""
+    architecture; a checkpoint is not trained."""
+    if case.tokens is None:
+        return case
     flops = options.flops or flops
     if flops and case.phase in OF_TEXT and not options.tokens:
         return replace(case, flops=round(flops), tokens=tokens_for(flops, case))

@@ -106,7 +106,7 @@ def _rates(quality: pd.DataFrame, names: Sequence[str]) -> list[str]:
     """The learning rate validation chose, marked where a better one may lie outside those tried."""
     by_name = {row["arch"]: row for row in quality.to_dict("records")}
     return [
-        by_name[name]["lr"] + " (edge)" * by_name[name]["lr_at_edge"]
+        by_name[name]["lr"] + " (edge)" * by_name[name]["lr_at_edge"] or NOTHING
         if name in by_name
         else NOTHING
         for name in names

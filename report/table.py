@@ -66,7 +66,8 @@ def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str
         seeds = [record for _, record in group]
         picks = [chosen[id(record)] for record in seeds if id(record) in chosen]
         shared = dict(zip(COLUMNS, key[:-1], strict=False))  # `grows` is in the metric's name
-        shared["lr"] = ", ".join(sorted({f"{pick.record.case.lr or 0:g}" for pick in picks}))
+        rates = {pick.record.case.lr for pick in picks} - {None}  # a checkpoint was trained at none
+        shared["lr"] = ", ".join(sorted(f"{rate:g}" for rate in rates))
         shared["lr_at_edge"] = any(pick.at_edge for pick in picks)
         case = seeds[0].case
         for metric in METRICS.values():

@@ -23,12 +23,15 @@ FORM = f"bytes or {PREFIX}N, N tokens above 256, such as {PREFIX}4096"
 CONTINUES = bytes(range(0x80, 0xC0))  # UTF-8: no character begins with one of these
 
 
+Encode = Callable[[bytes], Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Tokenizer:
     name: str
     sha256: str | None  # of the JSON that defines it; None: bytes
     token_bytes: Tensor  # how many bytes each token of the vocabulary spells
-    encode: Callable[[bytes], Tensor]  # any text's tokens
+    encode: Encode  # any text's tokens
 
 
 def of_bytes(text: bytes) -> Tensor:
@@ -39,9 +42,22 @@ def of_bytes(text: bytes) -> Tensor:
 
 BYTES = Tokenizer("bytes", None, torch.ones(256, dtype=torch.int64), of_bytes)
 
+_given: dict[str, Callable[[], tuple[Tokenizer, Encode]]] = {}
+
+
+def add(name: str, tokenizer: Callable[[], tuple[Tokenizer, Encode]]) -> None:
+    """Know a tokenizer that was trained elsewhere, which a call gets once it is asked for."""
+    _given[name] = tokenizer
+
+
+def is_given(name: str) -> bool:
+    return name in _given
+
 
 def size(name: str) -> int:
     """Raises ValueError on a name that is no tokenizer's."""
+    if name in _given:
+        return len(_given[name]()[0].token_bytes)
     if name == BYTES.name:
         return len(BYTES.token_bytes)
     size = name.removeprefix(PREFIX)
@@ -50,22 +66,18 @@ def size(name: str) -> int:
     return int(size)
 
 
-def trained(name: str, text: bytes) -> tuple[Tokenizer, Callable[[bytes], Tensor]]:
-    """The BPE of this name, trained on `text`, and its encoder of a text that will be asked for
-    again, which is cached.
+def trained(name: str, text: bytes) -> tuple[Tokenizer, Encode]:
+    """The BPE of this name, trained on `text`, or the one that was given; and its encoder of a text
+    that will be asked for again, which is cached.
 
-    A token never reaches past the end of a line. Training the same text again gives the same
-    tokens, so what is cached is what would be trained. Raises ValueError if the package tokenizers
-    is missing or a text is not UTF-8.
+    A token of one trained here never reaches past the end of a line. Training the same text again
+    gives the same tokens, so what is cached is what would be trained. Raises ValueError if the
+    package tokenizers is missing or a text is not UTF-8.
     """
+    if name in _given:
+        return _given[name]()
     count = size(name)
-    try:
-        library: Any = importlib.import_module("tokenizers")
-    except ModuleNotFoundError:
-        raise ValueError(
-            f"--tokenizer {name} needs the package tokenizers; `pip install tokenizers`, or use "
-            "--tokenizer bytes"
-        ) from None
+    library = tokenizers(f"--tokenizer {name}")
 
     def train() -> bytes:
         bpe = library.Tokenizer(library.models.BPE())
@@ -102,11 +114,26 @@ def trained(name: str, text: bytes) -> tuple[Tokenizer, Callable[[bytes], Tensor
     return Tokenizer(name, sha256, token_bytes, encode), encode_once
 
 
+def tokenizers(what: str) -> Any:
+    """The library. Raises ValueError if it is missing, naming what asks for it."""
+    try:
+        return importlib.import_module("tokenizers")
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"{what} needs the package tokenizers; `pip install tokenizers`, or use "
+            "--tokenizer bytes"
+        ) from None
+
+
 def _short(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _lines(part: bytes) -> list[str]:
+    return written(part).splitlines(keepends=True)
+
+
+def written(part: bytes) -> str:
     """Without the pieces of a character that a cut between two parts can leave at the ends."""
     try:
         text, _ = codecs.utf_8_decode(part.lstrip(CONTINUES), "strict", False)
@@ -114,4 +141,4 @@ def _lines(part: bytes) -> list[str]:
         raise ValueError(
             f"the corpus is not UTF-8 text ({error.reason}); use --tokenizer bytes"
         ) from None
-    return text.splitlines(keepends=True)
+    return text

@@ -1,10 +1,8 @@
 """Mamba's shape, and the names of its weights, which all packages take from the paper's code."""
 
-from torch import Tensor
-
 from archs import LanguageModel, mamba
 from archs._sizes import NAMED
-from benchmarks.peers._peer import Module, affine
+from benchmarks.peers._peer import Module, Pairs, affine
 
 
 def ours(size: str, max_len: int) -> LanguageModel:
@@ -19,7 +17,7 @@ def ours(size: str, max_len: int) -> LanguageModel:
     return LanguageModel(config, mamba.Block)
 
 
-def pairs(layer: Module, block: Module) -> list[tuple[Tensor, Tensor]]:
+def pairs(layer: Module, block: Module) -> Pairs:
     theirs, ours = layer.mixer, block.mixer
     return [
         *affine(theirs.conv1d, ours.conv),

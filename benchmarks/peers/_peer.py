@@ -15,6 +15,7 @@ from archs import LanguageModel
 from benchmarks import modes
 
 Module = Any  # an nn.Module, whose parts a type checker takes for tensors
+Pairs = list[tuple[Tensor, Tensor]]  # theirs and ours
 
 
 class Missing(ValueError):
@@ -78,6 +79,9 @@ class Peer:
     ours: Callable[[str, int], LanguageModel]  # from a named size and the longest sequence
     theirs: Callable[[Module], Side]  # with the same weights
     lacks: tuple[str, ...] = ()  # endings of our parameters' names that theirs has no place for
+    # where theirs has checkpoints: ours of a config's shape, and its and our places of each weight
+    like: Callable[[Any], LanguageModel] | None = None
+    pairs: Callable[[Module, Module], Pairs] | None = None
 
     @property
     def arch(self) -> str:
@@ -110,6 +114,6 @@ def copy(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         target.copy_(source)
 
 
-def affine(theirs: Module, ours: Module) -> list[tuple[Tensor, Tensor]]:
+def affine(theirs: Module, ours: Module) -> Pairs:
     """The weights and biases of two modules, as `copy` wants them."""
     return [(theirs.weight, ours.weight), (theirs.bias, ours.bias)]

@@ -1,24 +1,16 @@
 """What the transformers of Hugging Face have in common: one call, and a cache that they make."""
 
-import importlib
 from typing import Any
 
 from torch import Tensor
 
-from benchmarks.peers._peer import Module, Side, copy
-
-
-def library() -> Any:
-    transformers = importlib.import_module("transformers")
-    # it warns that a Mamba without CUDA kernels is slow, which is what is measured
-    transformers.logging.set_verbosity_error()
-    return transformers
+from benchmarks.peers._peer import Module, Pairs, Side, copy
 
 
 class Transformers(Side):
     """`cache` is the name that the model has for its cache."""
 
-    def __init__(self, module: Module, pairs: list[tuple[Tensor, Tensor]], cache: str) -> None:
+    def __init__(self, module: Module, pairs: Pairs, cache: str) -> None:
         copy(pairs)
         self.module, self.embed, self.cache = module, module.get_input_embeddings(), cache
         self.past: Any = None

@@ -5,7 +5,8 @@ from torch import Tensor
 from archs import LanguageModel, mla
 from archs._spine import EPS
 from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
 
 
 def ours(size: str, max_len: int) -> LanguageModel:

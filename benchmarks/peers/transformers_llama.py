@@ -2,16 +2,27 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from archs import LanguageModel, llama
 from archs._spine import EPS
-from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._peer import Module, Pairs, Peer
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
 
 
 def ours(size: str, max_len: int) -> LanguageModel:
     return LanguageModel(llama.SIZES[size], llama.Block)
+
+
+def like(config: Any) -> LanguageModel:
+    shape = llama.Config(
+        d_model=config.hidden_size,
+        n_layer=config.num_hidden_layers,
+        n_head=config.num_attention_heads,
+        n_kv_head=config.num_key_value_heads,
+        vocab_size=config.vocab_size,
+        d_mlp=config.intermediate_size,
+    )
+    return LanguageModel(shape, llama.Block)
 
 
 def shape(config: Any) -> dict[str, Any]:
@@ -28,7 +39,7 @@ def shape(config: Any) -> dict[str, Any]:
     }
 
 
-def pairs(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
+def pairs(peer: Module, model: Module) -> Pairs:
     """The weights of two models, as `copy` wants them."""
     found = without_mlps(peer, model)
     for layer, block in zip(peer.model.layers, model.blocks, strict=True):
@@ -41,7 +52,7 @@ def pairs(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
-def without_mlps(peer: Module, model: Module) -> list[tuple[Tensor, Tensor]]:
+def without_mlps(peer: Module, model: Module) -> Pairs:
     """Those of all but the MLPs."""
     body = peer.model
     found = [(body.embed_tokens.weight, model.embed.weight), (body.norm.weight, model.norm.weight)]
@@ -67,5 +78,13 @@ def theirs(model: Module) -> Transformers:
 
 
 PEERS = [
-    Peer(module=llama, impl="transformers", distribution="transformers", ours=ours, theirs=theirs)
+    Peer(
+        module=llama,
+        impl="transformers",
+        distribution="transformers",
+        ours=ours,
+        theirs=theirs,
+        like=like,
+        pairs=pairs,
+    )
 ]

@@ -1,10 +1,25 @@
 """Mamba of Hugging Face's transformers, as it runs where there are no CUDA kernels for it."""
 
-from archs import mamba
+from typing import Any
+
+from archs import LanguageModel, mamba
 from archs._spine import EPS
 from benchmarks.peers import _mamba
-from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._peer import Module, Pairs, Peer
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
+
+
+def like(config: Any) -> LanguageModel:
+    shape = mamba.Config(
+        d_model=config.hidden_size,
+        n_layer=config.num_hidden_layers,
+        vocab_size=config.vocab_size,
+        d_inner=config.intermediate_size,
+        d_state=config.state_size,
+        d_conv=config.conv_kernel,
+    )
+    return LanguageModel(shape, mamba.Block)
 
 
 def theirs(model: Module) -> Transformers:
@@ -22,11 +37,15 @@ def theirs(model: Module) -> Transformers:
             tie_word_embeddings=True,
         )
     )
+    return Transformers(peer, pairs(peer, model), cache="cache_params")
+
+
+def pairs(peer: Module, model: Module) -> Pairs:
     body = peer.backbone
-    pairs = [(body.embeddings.weight, model.embed.weight), (body.norm_f.weight, model.norm.weight)]
+    found = [(body.embeddings.weight, model.embed.weight), (body.norm_f.weight, model.norm.weight)]
     for layer, block in zip(body.layers, model.blocks, strict=True):
-        pairs += _mamba.pairs(layer, block)
-    return Transformers(peer, pairs, cache="cache_params")
+        found += _mamba.pairs(layer, block)
+    return found
 
 
 PEERS = [
@@ -36,5 +55,7 @@ PEERS = [
         distribution="transformers",
         ours=_mamba.ours,
         theirs=theirs,
+        like=like,
+        pairs=pairs,
     )
 ]

@@ -1,12 +1,14 @@
 """Mamba-2 of Hugging Face's transformers, as it runs where there are no CUDA kernels for it."""
 
 from functools import partial
+from typing import Any
 
 from archs import LanguageModel, mamba2
 from archs._sizes import NAMED
 from archs._spine import EPS
-from benchmarks.peers._peer import Module, Peer, affine
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._peer import Module, Pairs, Peer, affine
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
 
 AS_SHIPPED, AS_OURS = 256, 64  # tokens a chunk
 
@@ -21,6 +23,19 @@ def ours(size: str, max_len: int) -> LanguageModel:
         d_inner=2 * shape.d_model,
     )
     return LanguageModel(config, mamba2.Block)
+
+
+def like(config: Any) -> LanguageModel:
+    shape = mamba2.Config(
+        d_model=config.hidden_size,
+        n_layer=config.num_hidden_layers,
+        vocab_size=config.vocab_size,
+        d_inner=config.num_heads * config.head_dim,
+        d_head=config.head_dim,
+        d_state=config.state_size,
+        d_conv=config.conv_kernel,
+    )
+    return LanguageModel(shape, mamba2.Block)
 
 
 def theirs(model: Module, chunk: int) -> Transformers:
@@ -41,12 +56,16 @@ def theirs(model: Module, chunk: int) -> Transformers:
             tie_word_embeddings=True,
         )
     )
+    return Transformers(peer, pairs(peer, model), cache="cache_params")
+
+
+def pairs(peer: Module, model: Module) -> Pairs:
     body = peer.backbone
-    pairs = [(body.embeddings.weight, model.embed.weight), (body.norm_f.weight, model.norm.weight)]
+    found = [(body.embeddings.weight, model.embed.weight), (body.norm_f.weight, model.norm.weight)]
     for layer, block in zip(body.layers, model.blocks, strict=True):
         mixer, source = layer.mixer, block.mixer
-        pairs += affine(mixer.conv1d, source.conv)
-        pairs += [
+        found += affine(mixer.conv1d, source.conv)
+        found += [
             (layer.norm.weight, block.norm.weight),
             (mixer.in_proj.weight, source.inputs.weight),
             (mixer.dt_bias, source.dt_bias_H),
@@ -55,7 +74,7 @@ def theirs(model: Module, chunk: int) -> Transformers:
             (mixer.norm.weight, source.norm.weight),
             (mixer.out_proj.weight, source.out.weight),
         ]
-    return Transformers(peer, pairs, cache="cache_params")
+    return found
 
 
 PEERS = [
@@ -65,6 +84,8 @@ PEERS = [
         distribution="transformers",
         ours=ours,
         theirs=partial(theirs, chunk=chunk),
+        like=like,
+        pairs=pairs,
     )
     for impl, chunk in (("transformers", AS_SHIPPED), (f"transformers-chunk{AS_OURS}", AS_OURS))
 ]

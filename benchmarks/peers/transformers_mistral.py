@@ -2,8 +2,9 @@
 
 from archs import LanguageModel, swa
 from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._transformers import Transformers
 from benchmarks.peers.transformers_llama import pairs, shape
+from benchmarks.pretrained import library
 
 
 def ours(size: str, max_len: int) -> LanguageModel:

@@ -2,8 +2,9 @@
 
 from archs import LanguageModel, moe
 from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._transformers import Transformers
 from benchmarks.peers.transformers_llama import shape, without_mlps
+from benchmarks.pretrained import library
 
 
 def ours(size: str, max_len: int) -> LanguageModel:

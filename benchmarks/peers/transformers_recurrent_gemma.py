@@ -13,7 +13,8 @@ from archs import LanguageModel, griffin
 from archs._sizes import NAMED
 from archs._spine import EPS
 from benchmarks.peers._peer import Module, Peer, affine
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
 
 NO_CAP = 1e6
 WORDS = {"r": "recurrent", "a": "attention"}

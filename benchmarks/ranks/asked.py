@@ -39,7 +39,7 @@ def check(options: Any, phases: Sequence[Phase]) -> None:
 def _check_context(options: Any) -> None:
     if options.kernel != "auto":
         raise ValueError("--shard context chooses attention's kernel itself; use --kernel auto")
-    for arch in options.arch or archs.names():
+    for arch in options.arch or archs.usual():
         for conv in tiers.short_convs(options.short_conv or ()):
             if not context.can_be_cut(arch, conv):
                 raise ValueError(
