@@ -17,6 +17,7 @@ import results
 from archs._ops import every_op
 from archs._sizes import NAMED
 from benchmarks import (
+    catalogue,
     conformance,
     corpus,
     gpu_list,
@@ -156,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     for flag, keywords in sweep.OPTIONS:
         listing.add_argument(flag, **keywords)
     listing.set_defaults(run=lambda options: (sizes if options.sizes else plan)(options))
+    catalogue.add_options(commands.add_parser("catalogue", help="equations and costs of all"))
     conformance.add_options(commands.add_parser("check", help="which laws one breaks, and where"))
     looking = commands.add_parser("doctor", help="which kernels work here, and why not")
     looking.add_argument("--device", choices=("cpu", "cuda"))
