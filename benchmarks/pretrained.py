@@ -126,16 +126,19 @@ def _size_name(params: int) -> str:
     return f"{params / 1e6:.0f}m" if params < 1e9 else f"{params / 1e9:.1f}b"
 
 
+def config_of(folder: Path) -> Any:
+    return library().AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
 def whole_of(folder: Path) -> Any:
     """With its weights, or without on the meta device.
 
     Raises ValueError if transformers has no causal language model of this kind, or not all of its
     weights are there, which transformers would draw at random.
     """
-    transformers = library()
-    auto, options = transformers.AutoModelForCausalLM, {"trust_remote_code": False}
+    auto, options = library().AutoModelForCausalLM, {"trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, **options)
+        config = config_of(folder)
         if torch.get_default_device().type == "meta":
             return auto.from_config(config, dtype=torch.float32, **options).eval()
         options |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}

@@ -27,18 +27,24 @@ def name_of(folder: Path) -> str:
     return f"hf.{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
-def load(folder: Path) -> tuple[Tokenizer, Encode]:
-    """Raises ValueError if the folder has none, or the library is missing."""
+def library_tokenizer(folder: Path) -> Any:
+    """The library's. Raises ValueError if the folder has none, or the library is missing."""
     path = folder / FILE
     if not path.exists():
         raise ValueError(
-            f"{folder} holds no {FILE}, which its quality is told by; save the tokenizer beside "
+            f"{folder} holds no {FILE}, without which it reads no text; save the tokenizer beside "
             "the weights with transformers' save_pretrained"
         )
-    definition = path.read_bytes()
-    tokenizer = vocabulary.tokenizers(str(path)).Tokenizer.from_str(definition.decode())
+    tokenizer = vocabulary.tokenizers(str(path)).Tokenizer.from_str(path.read_bytes().decode())
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    return tokenizer
+
+
+def load(folder: Path) -> tuple[Tokenizer, Encode]:
+    """What text is read and told in. Raises ValueError like `library_tokenizer`."""
+    tokenizer, path = library_tokenizer(folder), folder / FILE
+    definition = path.read_bytes()
     token_bytes = spelled(json.loads(definition), tokenizer)
 
     def encode(part: bytes) -> Tensor:
