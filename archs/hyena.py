@@ -12,6 +12,7 @@ Poli et al., Hyena Hierarchy, sections 3.2 and 3.3  https://arxiv.org/abs/2302.1
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,6 +53,12 @@ def affine(rows: int, columns: int) -> nn.ParameterList:
     return nn.ParameterList(p.uniform_(-(columns**-0.5), columns**-0.5) for p in (weight, bias))
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Whatever autocast says, which has no word for shapes alone."""
+    is_meta = device.type == "meta"
+    return nullcontext() if is_meta else torch.autocast(device.type, enabled=False)
+
+
 class Filter(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -72,11 +79,12 @@ class Filter(nn.Module):
         f = torch.linspace(1e-4, self.bands - 1, self.bands, device=like.device, dtype=dtype)
         angle = lag_S[:, None] * f * (2 * math.pi / self.horizon)
         x = torch.cat([t_S[:, None], angle.cos(), -angle.sin()], dim=-1)
-        for weight, bias in self.layers:
-            x = torch.sin(self.frequency * F.linear(x, weight.to(dtype), bias.to(dtype)))
         rates = (-math.log(SHRUNK) / end for end in (LATEST, SOONEST))
         decay_E = torch.linspace(*rates, len(like), device=like.device, dtype=dtype)
-        return F.linear(like.to(dtype), x) * torch.exp(-decay_E[:, None] * t_S)
+        with full_precision(like.device):  # sines of angles as wide as these
+            for weight, bias in self.layers:
+                x = torch.sin(self.frequency * F.linear(x, weight.to(dtype), bias.to(dtype)))
+            return F.linear(like.to(dtype), x) * torch.exp(-decay_E[:, None] * t_S)
 
     def flops(self) -> int:
         weights = [weight for weight, _ in self.layers] + [self.weight_out]

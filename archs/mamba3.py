@@ -90,7 +90,7 @@ class Mixer(nn.Module):
         turn_BTHA = math.pi * turn_BTA.tanh()[:, :, None] * dt_BTH[..., None]
         angle_BTHA = angle_BHA[:, None] + turn_BTHA.cumsum(1)
         b_BTHN, c_BTHN = (
-            self.turned(norm(v)[:, :, None].to(wide) + bias.to(wide), angle_BTHA)
+            self.turned(norm(v.to(norm.weight.dtype))[:, :, None].to(wide) + bias, angle_BTHA)
             for norm, v, bias in (
                 (self.norm_b, b_BTN, self.bias_b_HN),
                 (self.norm_c, c_BTN, self.bias_c_HN),

@@ -68,7 +68,8 @@ class Attention(nn.Module):
         q_BHTK, turned = q_BHTK.split((self.d_head, self.d_rope), dim=-1)
         latent_BTC, shared = self.compress(x_BTD).split((self.d_latent, self.d_rope), dim=-1)
         shared = rope(shared[:, None], state)
-        row_BJTK = torch.cat([self.norm(latent_BTC)[:, None], shared], dim=-1)
+        latent_BTC = self.norm(latent_BTC.to(self.norm.weight.dtype)).to(shared.dtype)
+        row_BJTK = torch.cat([latent_BTC[:, None], shared], dim=-1)
         held, seen_TS = row_BJTK, None
         if state is not None:
             (held,), seen_TS = hold(state.position, (state.k_BJSK, row_BJTK))
