@@ -80,11 +80,12 @@ class Block(_spine.MixerMLP):
 
 def shapes(size):
     """As many heads as Llama, half of them for each map, which is the paper's count."""
+    heads = size.n_head + size.n_head % 2
     yield lambda width: Config(
         d_model=size.d_model,
         n_layer=size.n_layer,
-        n_head=size.n_head,
-        n_kv_head=size.n_head // 4 * 2,
+        n_head=heads,
+        n_kv_head=max(2, heads // 4 * 2),
         vocab_size=size.vocab_size,
         d_mlp=width,
     )

@@ -121,7 +121,7 @@ def shapes(size):
         n_layer=max(3, size.n_layer),
         n_head=size.n_head,
         vocab_size=size.vocab_size,
-        d_inner=size.d_model * 4 // 3 // 16 * 16,
+        d_inner=max(16, size.d_model * 4 // 3 // 16 * 16),
         d_mlp=width,
         window=size.d_model,
     )

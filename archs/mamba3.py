@@ -124,10 +124,10 @@ def shapes(size):
         d_model=size.d_model,
         n_layer=size.n_layer,
         vocab_size=size.vocab_size,
-        d_inner=2 * size.d_model,
+        d_inner=2 * size.d_model // head_width(size) * head_width(size),
         d_mlp=width,
         d_head=head_width(size),
-        d_state=min(128, size.d_model // 2),
+        d_state=min(128, size.d_model // 8 * 4),
     )
 
 

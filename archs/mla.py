@@ -122,7 +122,7 @@ def shapes(size):
         d_mlp=width,
         d_head=d_head,
         d_latent=4 * d_head,
-        d_rope=d_head // 2,
+        d_rope=d_head // 4 * 2,
     )
 
 
