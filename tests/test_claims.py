@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from archs._ops import every_op
 from report import claims
 from report.__main__ import main
 from report.claims import CLAIMS, findings
-from report.claims.evidence import Range, decide
+from report.claims.evidence import ATTENTION, LOCAL, SCANS, Range, decide
 from report.claims.tasks import effective_context, rise, steps_to_solve
 from report.statistics import Estimate
 from tests.claim_records import (
@@ -228,6 +229,12 @@ def test_families_are_read_from_the_ops_that_ran():
     assert known.archs("scan") == ["minimal", "scanning"]
     assert known.archs("attention") == ["attentive"]
     assert known.archs("both") == ["mixed"]
+
+
+def test_every_op_is_of_a_family_or_local():
+    """One that is not would make a nonlinear RNN of what runs it."""
+    step_by_step = {"elman", "gru", "lstm"}
+    assert every_op().keys() == step_by_step | LOCAL | SCANS | {ATTENTION}
 
 
 def test_the_largest_size_that_was_measured_speaks():

@@ -20,7 +20,8 @@ from results import Record
 
 ATTENTION = "attention"
 STATE_SPACE = frozenset({"selective_scan", "ssd"})
-SCANS = STATE_SPACE | {"linear_scan"}  # linear in the state, so that a sequence is one scan
+LINEAR = frozenset({"gated_linear_attention", "gated_delta_rule", "generalised_delta_rule"})
+SCANS = STATE_SPACE | LINEAR | {"linear_scan"}  # linear in the state: a sequence is one scan
 LOCAL = frozenset({"rms_norm", "cross_entropy", "short_conv"})  # they carry no past, or little
 SEEDS = 3  # fewer make no claim about what was trained
 
