@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
-from archs import gpt2, gru, llama, lstm, mamba, mamba2, mingru, rnn
+from archs import gpt2, gru, linear_attention, llama, lstm, mamba, mamba2, mingru, rnn
 from archs._spine import Block, LanguageModel
 from benchmarks import harness, machine
 from report import metrics, roofline
@@ -61,6 +61,10 @@ STATE = {
     mamba.Mixer: lambda mixer: (mixer.a_log_EN.numel() + 3 * len(mixer.conv.weight), 0),
     mamba2.Mixer: lambda mixer: (
         mixer.d_state * mixer.n_head * mixer.d_head + 3 * len(mixer.conv.weight),
+        0,
+    ),
+    linear_attention.Mixer: lambda mixer: (
+        mixer.n_head * mixer.d_head * (mixer.d_head + 1),
         0,
     ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
