@@ -4,7 +4,7 @@
     S_t = S_{t-1} + φ(k_t) v_tᵀ        z_t = z_{t-1} + φ(k_t)        φ(x) = elu(x) + 1
 
 Katharopoulos et al., Transformers are RNNs  https://arxiv.org/abs/2006.16236
-State: D (K + 1) numbers a layer, K = D / H; z is a column of S whose values are 1. Order is seen only
+State: D (D / H + 1) numbers a layer; z is a column of S whose values are 1. Order is seen only
 through what a token follows: there are no places.
 """
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
-from archs import gpt2, gru, linear_attention, llama, lstm, mamba, mamba2, mingru, rnn
+from archs import gpt2, gru, linear_attention, llama, lstm, mamba, mamba2, mingru, retnet, rnn
 from archs._spine import Block, LanguageModel
 from benchmarks import harness, machine
 from report import metrics, roofline
@@ -67,6 +68,7 @@ STATE = {
         mixer.n_head * mixer.d_head * (mixer.d_head + 1),
         0,
     ),
+    retnet.Mixer: lambda mixer: (2 * mixer.split[0] ** 2 // mixer.n_head, 0),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
 }
@@ -195,17 +197,17 @@ def test_published_shapes_have_the_published_parameters(config, block, theirs, p
 def test_state_is_what_the_formula_says_and_moves_as_it_says(arch):
     """Of a real prefill: rows of the cache once, the rest written, and read too if there is a past.
 
-    Each cache has one 8-byte position, whatever the batch.
+    A position is 8 bytes, whatever the batch.
     """
     torch.manual_seed(0)
     model = archs.build(arch, "100k", max_len=40)
     if layers(model) is None:
         pytest.skip(f"STATE does not hold {arch}")
     counts = [STATE[type(layer)](layer) for layer in layers(model)]
-    positions = 8 * sum(row > 0 for _, row in counts)
     kept, row = (4 * 3 * sum(numbers) for numbers in zip(*counts, strict=True))
     with torch.no_grad():
         _, states = model(torch.zeros(3, 40, dtype=torch.long), model.init_state(3, 40))
+    positions = 8 * sum(leaf.dtype == torch.int64 for leaf in tree_leaves(states))
     assert machine.tensor_bytes(states) == kept + positions + 40 * row
     traffic = [
         sum(block.state_traffic(3, tokens, past) for block in model.blocks)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import archs
+from archs._spine import EPS
 
 B, T = 2, 70  # two chunks and a part of one
 
@@ -33,6 +34,11 @@ def heads(x_BTE, n_head):
     return x_BTE.unflatten(-1, (n_head, -1)).transpose(1, 2)
 
 
+def per_head(x_BHTK, weight_K):
+    """RMSNorm over each head's channels."""
+    return x_BHTK / (x_BHTK.square().mean(-1, keepdim=True) + EPS).sqrt() * weight_K
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("mixer", ["linear_attention"], indirect=True)
 def test_linear_attention_is_its_sum_over_all_pairs(mixer, x_BTD):
@@ -42,4 +48,23 @@ def test_linear_attention_is_its_sum_over_all_pairs(mixer, x_BTD):
     weights_BHTT = torch.einsum("bhtn,bhsn->bhts", features_q, features_k).tril()
     y_BHTK = torch.einsum("bhts,bhsk->bhtk", weights_BHTT / weights_BHTT.sum(-1, True), v)
     expected = y_BHTK.transpose(1, 2).flatten(2) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixer", ["retnet"], indirect=True)
+def test_retnet_is_the_parallel_form_with_complex_places(mixer, x_BTD):
+    """Equations 5 and 8 of 2307.08621, (Q Θ)(K Θ̄)ᵀ ∘ D, Θ_n = e^{inθ}, and no recurrence."""
+    H, N = 4, 16
+    q, k, v, gate = mixer.inputs(x_BTD).split((64, 64, 128, 128), dim=-1)
+    q, k, v = (heads(x, H) for x in (q, k, v))
+    theta_N = 10_000.0 ** -(torch.arange(0, N, 2).float() / N)
+    turn_TN = torch.polar(torch.ones(T, N // 2), torch.arange(T)[:, None] * theta_N)
+    q, k = (torch.complex(*x.chunk(2, dim=-1)) for x in (q, k))
+    pairs = torch.einsum("bhtn,bhsn->bhts", q * turn_TN, (k * turn_TN).conj()).real / N**0.5
+    apart_TT = torch.arange(T)[:, None] - torch.arange(T)
+    gamma_H = torch.tensor([1 - 1 / 32, 1 - 1 / 64, 1 - 1 / 128, 1 - 1 / 256], dtype=torch.float64)
+    fade_HTT = (gamma_H[:, None, None] ** apart_TT.clamp(min=0)).tril()
+    y_BHTK = per_head((pairs * fade_HTT) @ v, mixer.norm.weight)
+    expected = (F.silu(gate) * y_BHTK.transpose(1, 2).flatten(2)) @ mixer.out.weight.T
     torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
