@@ -2,6 +2,8 @@
 models, the `rwkv` package, and where there is nothing else the paper's equation as it stands there,
 token by token or over all pairs of tokens in float64."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,19 @@ def x_BTD():
 def heads(x_BTE, n_head):
     """(B, T, E) to (B, H, T, E / H)."""
     return x_BTE.unflatten(-1, (n_head, -1)).transpose(1, 2)
+
+
+def recurrence(q_BHTN, alpha_BHTN, k_BHTN, v_BHTK):
+    """S_t = diag(α_t) S_{t-1} + k_t v_tᵀ, o_t = S_tᵀ q_t, sequence by sequence and head by head."""
+    y_BHTK = torch.empty_like(v_BHTK)
+    for b, h in itertools.product(*map(range, v_BHTK.shape[:2])):
+        s_NK = torch.zeros(q_BHTN.shape[-1], v_BHTK.shape[-1], dtype=v_BHTK.dtype)
+        for t in range(v_BHTK.shape[2]):
+            s_NK = torch.diag(alpha_BHTN[b, h, t]) @ s_NK + torch.outer(
+                k_BHTN[b, h, t], v_BHTK[b, h, t]
+            )
+            y_BHTK[b, h, t] = s_NK.T @ q_BHTN[b, h, t]
+    return y_BHTK
 
 
 def per_head(x_BHTK, weight_K):
@@ -66,5 +81,18 @@ def test_retnet_is_the_parallel_form_with_complex_places(mixer, x_BTD):
     gamma_H = torch.tensor([1 - 1 / 32, 1 - 1 / 64, 1 - 1 / 128, 1 - 1 / 256], dtype=torch.float64)
     fade_HTT = (gamma_H[:, None, None] ** apart_TT.clamp(min=0)).tril()
     y_BHTK = per_head((pairs * fade_HTT) @ v, mixer.norm.weight)
+    expected = (F.silu(gate) * y_BHTK.transpose(1, 2).flatten(2)) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixer", ["gla"], indirect=True)
+def test_gla_is_its_recurrence(mixer, x_BTD):
+    """Section 4.4 of 2312.06635, a token at a time."""
+    H, N = 4, 8
+    q, k, v, gate, low = mixer.inputs(x_BTD).split((32, 32, 64, 64, 16), dim=-1)
+    alpha = torch.sigmoid(low @ mixer.decay.weight.T + mixer.decay.bias) ** (1 / 16)
+    y_BHTK = recurrence(*(heads(x, H) for x in (q / N**0.5, alpha, k, v)))
+    y_BHTK = per_head(y_BHTK, mixer.norm.weight)
     expected = (F.silu(gate) * y_BHTK.transpose(1, 2).flatten(2)) @ mixer.out.weight.T
     torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
