@@ -11,7 +11,20 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
-from archs import gla, gpt2, gru, linear_attention, llama, lstm, mamba, mamba2, mingru, retnet, rnn
+from archs import (
+    gla,
+    gpt2,
+    gru,
+    hgrn2,
+    linear_attention,
+    llama,
+    lstm,
+    mamba,
+    mamba2,
+    mingru,
+    retnet,
+    rnn,
+)
 from archs._spine import Block, LanguageModel
 from benchmarks import harness, machine
 from report import metrics, roofline
@@ -50,6 +63,7 @@ UNSEEN = {
     mingru.Mixer: lambda mixer: 4 * mixer.d_inner,
     # each token's score of itself, a sum over its products
     gla.Mixer: lambda mixer: len(mixer.out.weight),
+    hgrn2.Mixer: lambda mixer: 2 * len(mixer.out.weight),
     # its plain kernels, which run on shapes alone, are elementwise: the scan and the convolution
     mamba.Mixer: lambda mixer: 9 * mixer.a_log_EN.numel() + 2 * mixer.conv.weight.numel(),
 }
@@ -72,6 +86,7 @@ STATE = {
     ),
     retnet.Mixer: lambda mixer: (2 * mixer.split[0] ** 2 // mixer.n_head, 0),
     gla.Mixer: lambda mixer: (mixer.out.weight.numel() // (2 * mixer.n_head), 0),
+    hgrn2.Mixer: lambda mixer: (mixer.d_state * len(mixer.out.weight), 0),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
 }

@@ -49,8 +49,8 @@ def recurrence(q_BHTN, alpha_BHTN, k_BHTN, v_BHTK):
     return y_BHTK
 
 
-def per_head(x_BHTK, weight_K):
-    """RMSNorm over each head's channels."""
+def normed(x_BHTK, weight_K):
+    """RMSNorm over the last axis, that of a head's channels."""
     return x_BHTK / (x_BHTK.square().mean(-1, keepdim=True) + EPS).sqrt() * weight_K
 
 
@@ -80,7 +80,7 @@ def test_retnet_is_the_parallel_form_with_complex_places(mixer, x_BTD):
     apart_TT = torch.arange(T)[:, None] - torch.arange(T)
     gamma_H = torch.tensor([1 - 1 / 32, 1 - 1 / 64, 1 - 1 / 128, 1 - 1 / 256], dtype=torch.float64)
     fade_HTT = (gamma_H[:, None, None] ** apart_TT.clamp(min=0)).tril()
-    y_BHTK = per_head((pairs * fade_HTT) @ v, mixer.norm.weight)
+    y_BHTK = normed((pairs * fade_HTT) @ v, mixer.norm.weight)
     expected = (F.silu(gate) * y_BHTK.transpose(1, 2).flatten(2)) @ mixer.out.weight.T
     torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
 
@@ -93,6 +93,21 @@ def test_gla_is_its_recurrence(mixer, x_BTD):
     q, k, v, gate, low = mixer.inputs(x_BTD).split((32, 32, 64, 64, 16), dim=-1)
     alpha = torch.sigmoid(low @ mixer.decay.weight.T + mixer.decay.bias) ** (1 / 16)
     y_BHTK = recurrence(*(heads(x, H) for x in (q / N**0.5, alpha, k, v)))
-    y_BHTK = per_head(y_BHTK, mixer.norm.weight)
+    y_BHTK = normed(y_BHTK, mixer.norm.weight)
     expected = (F.silu(gate) * y_BHTK.transpose(1, 2).flatten(2)) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [0, 1])
+def test_hgrn2_is_its_recurrence(layer, x_BTD):
+    """Section 3 of 2404.07904, a token at a time; the first layer's bound is 0."""
+    torch.manual_seed(0)
+    mixer = archs.build("hgrn2", "100k").double().blocks[layer].mixer
+    q, f, v = mixer.inputs(x_BTD).chunk(3, dim=-1)
+    beta = layer / 2  # of two layers
+    forget = beta + (1 - beta) * torch.sigmoid(f)
+    y_BHTK = recurrence(*(heads(x, 4) for x in (F.silu(q), forget, 1 - forget, v)))
+    y_BTD = normed(y_BHTK.transpose(1, 2).flatten(2), mixer.norm.weight)
+    expected = y_BTD @ mixer.out.weight.T
     torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
