@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import archs
 from archs import (
+    deltanet,
+    gated_deltanet,
     gla,
     gpt2,
     gru,
@@ -61,6 +63,9 @@ UNSEEN = {
     gpt2.Block: lambda block: -2 * (LENGTH - 1) * block.n_head * block.d_head,
     llama.Attention: lambda mixer: -2 * (LENGTH - 1) * mixer.n_head * mixer.d_head,
     mingru.Mixer: lambda mixer: 4 * mixer.d_inner,
+    # triangular systems of chunks of 32, which torch solves uncounted
+    deltanet.Mixer: lambda mixer: 32 * mixer.n_head * 2 * mixer.d_head,
+    gated_deltanet.Mixer: lambda mixer: 32 * mixer.n_head * 3 * mixer.d_key,
     # each token's score of itself, a sum over its products
     gla.Mixer: lambda mixer: len(mixer.out.weight),
     hgrn2.Mixer: lambda mixer: 2 * len(mixer.out.weight),
@@ -87,6 +92,14 @@ STATE = {
     retnet.Mixer: lambda mixer: (2 * mixer.split[0] ** 2 // mixer.n_head, 0),
     gla.Mixer: lambda mixer: (mixer.out.weight.numel() // (2 * mixer.n_head), 0),
     hgrn2.Mixer: lambda mixer: (mixer.d_state * len(mixer.out.weight), 0),
+    deltanet.Mixer: lambda mixer: (
+        mixer.n_head * mixer.d_head**2 + 3 * len(mixer.conv.weight),
+        0,
+    ),
+    gated_deltanet.Mixer: lambda mixer: (
+        2 * mixer.n_head * mixer.d_key**2 + 3 * len(mixer.conv.weight),
+        0,
+    ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
 }

@@ -111,3 +111,20 @@ def test_hgrn2_is_its_recurrence(layer, x_BTD):
     y_BTD = normed(y_BHTK.transpose(1, 2).flatten(2), mixer.norm.weight)
     expected = y_BTD @ mixer.out.weight.T
     torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixer", ["deltanet"], indirect=True)
+@pytest.mark.parametrize("form", ["chunk", "recurrent"])
+def test_deltanet_is_transformers_delta_rule_where_nothing_fades(mixer, x_BTD, form):
+    """That is float32 inside; it makes queries and keys unit vectors and scales by 1 / √N."""
+    olmo = pytest.importorskip("transformers.models.olmo_hybrid.modeling_olmo_hybrid")
+    qkv, beta = mixer.inputs(x_BTD).split((192, 4), dim=-1)
+    ahead = F.pad(qkv.mT, (3, 0))
+    qkv = F.silu(F.conv1d(ahead, mixer.conv.weight, groups=192)).mT
+    q, k, v = qkv.unflatten(-1, (3, 4, 16)).unbind(2)
+    rule = getattr(olmo, f"torch_{form}_gated_delta_rule")
+    fades = {"g": torch.zeros_like(beta), "beta": beta.sigmoid()}
+    y_BTHK, _ = rule(q, k, v, **fades, use_qk_l2norm_in_kernel=True)
+    expected = normed(y_BTHK, mixer.norm.weight).flatten(2) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-4, atol=1e-4)

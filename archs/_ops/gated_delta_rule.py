@@ -25,6 +25,11 @@ from archs._ops._chunks import (
 from archs._ops._library import on_tensor_cores
 
 
+def unit(x: Tensor) -> Tensor:
+    """Over the last axis of length 1, unless near 0."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
+
+
 @by_chunks
 def _chunked(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor, state_BHNK: Tensor
