@@ -15,13 +15,19 @@ from archs._spine import LanguageModel
 # measured where they are asked for: with them, a default sweep would take several times as long
 ON_REQUEST = (
     "bert",
+    "deltanet",
     "diff_transformer",
+    "gated_deltanet",
+    "gla",
     "griffin",
     "hawk",
+    "hgrn2",
     "hyena",
+    "linear_attention",
     "mamba3",
     "mla",
     "moe",
+    "retnet",
     "slstm",
     "swa",
 )

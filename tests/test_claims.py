@@ -5,10 +5,20 @@ from dataclasses import replace
 
 import pytest
 
+from archs._ops import every_op
 from report import claims, scaling
 from report.__main__ import main
 from report.claims import CLAIMS, findings
-from report.claims.evidence import Range, decide, family
+from report.claims.evidence import (
+    ATTENTION,
+    CONVOLUTION,
+    LOCAL,
+    SCANS,
+    WINDOW,
+    Range,
+    decide,
+    family,
+)
 from report.claims.tasks import effective_context, rise, steps_to_solve
 from report.statistics import Estimate
 from tests.claim_records import (
@@ -261,6 +271,13 @@ def test_families_are_read_from_the_ops_that_ran():
 )
 def test_a_window_is_no_whole_past_and_a_convolution_no_scan(ops, named):
     assert family(ops) == named
+
+
+def test_every_op_is_of_a_family_or_local():
+    """One that is not would make a nonlinear RNN of what runs it."""
+    step_by_step = {"elman", "gru", "lstm", "slstm"}
+    carriers = step_by_step | SCANS | ATTENTION | {WINDOW, CONVOLUTION}
+    assert every_op().keys() == carriers | LOCAL
 
 
 def test_the_largest_size_that_was_measured_speaks():

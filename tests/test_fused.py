@@ -126,6 +126,88 @@ def chunk_simple_gla(
     return torch.stack(ys, 1), state if output_final_state else None
 
 
+def chunk_gla(
+    q,
+    k,
+    v,
+    g,
+    scale=None,
+    initial_state=None,
+    output_final_state=False,
+    state_v_first=False,
+    cu_seqlens=None,
+    cu_seqlens_cpu=None,
+):
+    """As chunk_simple_gla, but g (B, T, H, K)."""
+    assert q.shape == k.shape == g.shape and q.shape[:3] == v.shape[:3]
+    assert initial_state.dtype == torch.float32 or q.dtype == torch.float64
+    state, ys = initial_state, []
+    for t in range(q.shape[1]):
+        state = g[:, t, ..., None].exp() * state + k[:, t, ..., None] * v[:, t, :, None]
+        ys.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))
+    return torch.stack(ys, 1), state if output_final_state else None
+
+
+def chunk_gated_delta_rule(
+    q,
+    k,
+    v,
+    g,
+    beta,
+    scale=None,
+    initial_state=None,
+    output_final_state=False,
+    use_qk_l2norm_in_kernel=False,
+    use_beta_sigmoid_in_kernel=False,
+    allow_neg_eigval=False,
+    state_v_first=False,
+    cu_seqlens=None,
+    cu_seqlens_cpu=None,
+    chunk_indices=None,
+    cp_context=None,
+    **kwargs,
+):
+    """q, k (B, T, H, K); v (B, T, H, V); g, beta (B, T, H); state (B, H, K, V)."""
+    assert q.shape[:3] == v.shape[:3] == g.shape == beta.shape
+    state, ys = initial_state, []
+    for t in range(q.shape[1]):
+        state = g[:, t].exp()[..., None, None] * state
+        stored = torch.einsum("bhk,bhkv->bhv", k[:, t], state)
+        new = beta[:, t, :, None] * (v[:, t] - stored)
+        state = state + k[:, t, ..., None] * new[:, :, None]
+        ys.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))
+    return torch.stack(ys, 1), state if output_final_state else None
+
+
+def chunk_rwkv7(
+    r,
+    w,
+    k,
+    v,
+    a,
+    b,
+    scale=1.0,
+    initial_state=None,
+    output_final_state=False,
+    cu_seqlens=None,
+    cu_seqlens_cpu=None,
+    safe_gate=False,
+    chunk_size=None,
+    disable_recompute=False,
+    cp_context=None,
+    lower_bound=None,
+):
+    """r, w, k, a, b (B, T, H, K), w the log of the decay; v (B, T, H, V); state (B, H, K, V)."""
+    assert r.shape == w.shape == k.shape == a.shape == b.shape and lower_bound <= w.min()
+    state, ys = initial_state, []
+    for t in range(r.shape[1]):
+        read = torch.einsum("bhk,bhkv->bhv", a[:, t], state)
+        state = w[:, t, ..., None].exp() * state + b[:, t, ..., None] * read[:, :, None]
+        state = state + k[:, t, ..., None] * v[:, t, :, None]
+        ys.append(scale * torch.einsum("bhk,bhkv->bhv", r[:, t], state))
+    return torch.stack(ys, 1), state if output_final_state else None
+
+
 def causal_conv1d_fn(
     x,
     weight,
@@ -174,6 +256,9 @@ STAND_INS = {
     "mamba_ssm.ops.triton.selective_state_update": selective_state_update,
     "mamba_ssm.ops.triton.ssd_combined": mamba_chunk_scan_combined,
     "fla.ops.simple_gla": chunk_simple_gla,
+    "fla.ops.gla": chunk_gla,
+    "fla.ops.gated_delta_rule": chunk_gated_delta_rule,
+    "fla.ops.rwkv7": chunk_rwkv7,
     "causal_conv1d": causal_conv1d_fn,
     "liger_kernel.transformers.functional": liger_fused_linear_cross_entropy,
 }
@@ -183,6 +268,9 @@ FUSED = [
     ("ssd", "mamba-ssm"),
     ("ssd", "mamba-ssm-step"),
     ("ssd", "fla"),
+    ("gated_linear_attention", "fla"),
+    ("gated_delta_rule", "fla"),
+    ("generalised_delta_rule", "fla"),
     ("short_conv", "causal-conv1d"),
     ("short_conv", "causal-conv1d-step"),
     ("cross_entropy", "liger"),
@@ -200,6 +288,9 @@ def libraries(monkeypatch):
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["causal_conv1d"].causal_conv1d_update = causal_conv1d_update
+    machine = ModuleType("fla.utils")
+    machine.IS_NVIDIA_HOPPER, machine.TRITON_ABOVE_3_7_1 = True, True
+    monkeypatch.setitem(sys.modules, "fla.utils", machine)
     monkeypatch.setattr(test_ops, "E", 8)  # channels come in eights
     for op in OPS.values():
         monkeypatch.setattr(op, "able", {})
@@ -235,6 +326,14 @@ def test_every_fused_kernel_is_the_plain_one(name, kernel, length):
         seen = fused.run(*arguments)
     torch.testing.assert_close(seen, expected)
     assert seen[1] is state or not fused.one_token  # in place
+
+
+def test_one_decay_a_head_takes_the_library_s_kernel_for_that():
+    *call, g, state = ARGUMENTS["gated_linear_attention"](17)
+    kernels = OPS["gated_linear_attention"].kernels
+    same_values_and_gradients(
+        kernels["fla"].run, kernels["plain"].run, (*call, g[..., :1].contiguous(), state)
+    )
 
 
 @pytest.mark.parametrize("kernel", ["plain", "blocked", "step", "mamba-ssm"])
@@ -321,6 +420,10 @@ def chosen(name, length, dtype, kernel="auto", **changed):
 
 def test_auto_takes_the_library_where_it_can():
     narrow = {"narrow": dict.fromkeys((0, 3, 4), torch.bfloat16)}
+    three = {"narrow": dict.fromkeys(range(3), torch.bfloat16)}
+    assert chosen("gated_linear_attention", 9, torch.float32, **three) == "fla"
+    assert chosen("gated_delta_rule", 9, torch.float32, **three) == "fla"
+    assert chosen("generalised_delta_rule", 9, torch.float32, **three) == "fla"
     assert chosen("selective_scan", 9, torch.float32) == "mamba-ssm"
     assert chosen("ssd", 9, torch.float32, **narrow) == "mamba-ssm"
     assert chosen("short_conv", 9, torch.bfloat16) == "causal-conv1d"
@@ -334,6 +437,11 @@ def test_auto_passes_by_what_cannot_take_the_call(monkeypatch):
     for name in ("selective_scan", "ssd", "short_conv"):
         assert chosen(name, 9, torch.float64) not in ("mamba-ssm", "causal-conv1d")
     assert chosen("selective_scan", 1, torch.float32) == "mamba-ssm"  # with a gradient to come
+    for name in ("gated_linear_attention", "gated_delta_rule", "generalised_delta_rule"):
+        assert chosen(name, 9, torch.float32) == "chunked"
+        assert chosen(name, 1, torch.float32) == "chunked"  # with a gradient to come
+        with torch.no_grad():
+            assert chosen(name, 1, torch.float32) == "step"
     assert chosen("ssd", 9, torch.float32) == "chunked"  # tf32 is not what float32 means
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
     assert chosen("ssd", 9, torch.float32) == "mamba-ssm"
@@ -342,9 +450,30 @@ def test_auto_passes_by_what_cannot_take_the_call(monkeypatch):
     assert chosen("attention", 9, torch.float64) == "sdpa"
 
 
+def test_a_backward_that_is_wrong_on_this_card_is_passed_by():
+    sys.modules["fla.utils"].TRITON_ABOVE_3_7_1 = False
+    for name, expected in (
+        ("gated_linear_attention", "fla"),  # a decay a row: another backward
+        ("gated_delta_rule", "chunked"),
+        ("generalised_delta_rule", "fla"),
+    ):
+        assert chosen(name, 9, torch.bfloat16) == expected
+        with torch.no_grad():
+            assert chosen(name, 9, torch.bfloat16) == "fla"
+    with pytest.raises(KernelRefused, match=r"its backward on Hopper needs triton 3\.7\.1"):
+        chosen("gated_delta_rule", 9, torch.bfloat16, "fla")
+
+
 @pytest.mark.parametrize(
     ("name", "kernel", "dtype", "why"),
     [
+        (
+            "generalised_delta_rule",
+            "fla",
+            torch.float32,
+            "it takes bfloat16 or float16, not float32",
+        ),
+        ("gated_delta_rule", "fla", torch.float64, "not float64"),
         ("selective_scan", "mamba-ssm", torch.float64, "it takes float32 only"),
         ("ssd", "mamba-ssm", torch.float64, "not float64"),
         ("short_conv", "causal-conv1d", torch.float64, "not float64"),

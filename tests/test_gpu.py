@@ -21,9 +21,19 @@ CUDA = torch.device("cuda")
 KERNELS = [(op.name, name) for op in OPS.values() for name in op.kernels if name != "plain"]
 # of a result's length: float32, tf32 in kernels that multiply so whatever torch allows, bfloat16
 FLOAT32, TF32, BFLOAT16 = 1e-5, 1e-3, 1e-2
-IN_TF32 = {("ssd", "mamba-ssm"), ("ssd", "fla"), ("attention", "efficient"), ("attention", "sdpa")}
+IN_TF32 = {
+    *(("ssd", "mamba-ssm"), ("ssd", "fla"), ("attention", "efficient"), ("attention", "sdpa")),
+    *(("gated_linear_attention", "fla"), ("gated_delta_rule", "fla")),
+}
 # places of an op's arguments that stay float32 in a bfloat16 model
-WIDE = {"linear_scan": range(3), "selective_scan": range(6), "ssd": (1, 2, 5)}
+WIDE = {
+    "linear_scan": range(3),
+    "selective_scan": range(6),
+    "ssd": (1, 2, 5),
+    "gated_linear_attention": (3, 4),
+    "gated_delta_rule": (4, 5),
+    "generalised_delta_rule": (1, 6),
+}
 
 
 @pytest.fixture

@@ -7,16 +7,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import archs
 from archs import (
     bert,
+    deltanet,
     diff_transformer,
+    gated_deltanet,
+    gla,
     gpt2,
     griffin,
     gru,
+    hgrn2,
     hyena,
+    linear_attention,
     llama,
     lstm,
     mamba,
@@ -25,6 +31,7 @@ from archs import (
     mingru,
     mla,
     moe,
+    retnet,
     rnn,
     slstm,
     swa,
@@ -79,6 +86,12 @@ UNSEEN = {
     ),
     mingru.Mixer: lambda mixer: 4 * mixer.d_inner,
     griffin.Recurrence: lambda mixer: 4 * len(mixer.decay_E),
+    # triangular systems of chunks of 32, which torch solves uncounted
+    deltanet.Mixer: lambda mixer: 32 * mixer.n_head * 2 * mixer.d_head,
+    gated_deltanet.Mixer: lambda mixer: 32 * mixer.n_head * 3 * mixer.d_key,
+    # each token's score of itself, a sum over its products
+    gla.Mixer: lambda mixer: len(mixer.out.weight),
+    hgrn2.Mixer: lambda mixer: 2 * len(mixer.out.weight),
     # its plain kernels, which run on shapes alone, are elementwise: the scan and the convolution
     mamba.Mixer: lambda mixer: 9 * mixer.a_log_EN.numel() + 2 * mixer.conv.weight.numel(),
 }
@@ -102,6 +115,21 @@ STATE = {
         0,
     ),
     bert.Block: lambda block: (0, 0),
+    linear_attention.Mixer: lambda mixer: (
+        mixer.n_head * mixer.d_head * (mixer.d_head + 1),
+        0,
+    ),
+    retnet.Mixer: lambda mixer: (2 * mixer.split[0] ** 2 // mixer.n_head, 0),
+    gla.Mixer: lambda mixer: (mixer.out.weight.numel() // (2 * mixer.n_head), 0),
+    hgrn2.Mixer: lambda mixer: (mixer.d_state * len(mixer.out.weight), 0),
+    deltanet.Mixer: lambda mixer: (
+        mixer.n_head * mixer.d_head**2 + 3 * len(mixer.conv.weight),
+        0,
+    ),
+    gated_deltanet.Mixer: lambda mixer: (
+        2 * mixer.n_head * mixer.d_key**2 + 3 * len(mixer.conv.weight),
+        0,
+    ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     diff_transformer.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
@@ -275,17 +303,17 @@ def test_gpt3_needs_the_published_flops():
 def test_state_is_what_the_formula_says_and_moves_as_it_says(arch):
     """Of a real prefill: rows of the cache once, the rest written, and read too if there is a past.
 
-    Each cache has one 8-byte position, whatever the batch.
+    A position is 8 bytes, whatever the batch.
     """
     torch.manual_seed(0)
     model = archs.build(arch, "100k", max_len=40)
     if layers(model) is None:
         pytest.skip(f"STATE does not hold {arch}")
     counts = [STATE[type(layer)](layer) for layer in layers(model)]
-    positions = 8 * sum(row > 0 for _, row in counts)
     kept, row = (4 * 3 * sum(numbers) for numbers in zip(*counts, strict=True))
     with torch.no_grad():
         _, states = model(torch.zeros(3, 40, dtype=torch.long), model.init_state(3, 40))
+    positions = 8 * sum(leaf.dtype == torch.int64 for leaf in tree_leaves(states))
     assert machine.tensor_bytes(states) == kept + positions + 40 * row
     traffic = [
         sum(block.state_traffic(3, tokens, past) for block in model.blocks)

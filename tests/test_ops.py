@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from archs._ops import attention, every_op, noting_kernels, selective_scan, ssd
+from archs._ops._fla import LOWEST
 from archs._ops.attention import Cache
 from archs._ops.linear_scan import linear_scan
 from archs._ops.recurrent import lstm
@@ -23,6 +25,10 @@ def positive(*shape):
 
 def decay(*shape):
     return torch.rand(*shape, dtype=torch.float64).requires_grad_()
+
+
+def unit(*shape):
+    return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1).requires_grad_()
 
 
 def matrix(rows):
@@ -45,6 +51,18 @@ ARGUMENTS = {
     "experts": lambda T: (
         *(randn(B, T, E), torch.rand(B, T, 3).topk(2)[1], decay(B, T, 2)),
         *(randn(3, 2 * K, E), randn(3, E, K)),
+    ),
+    "gated_delta_rule": lambda T: (
+        *(randn(B, T, H, N), unit(B, T, H, N), randn(B, T, H, K)),
+        *(decay(B, T, H, 1), -positive(B, T, H, 1), randn(B, H, N, K)),
+    ),
+    "gated_linear_attention": lambda T: (
+        *(randn(B, T, H, N), randn(B, T, H, N), randn(B, T, H, K)),
+        *(-positive(B, T, H, N), randn(B, H, N, K)),
+    ),
+    "generalised_delta_rule": lambda T: (
+        *(randn(B, T, H, N), LOWEST * decay(B, T, H, N), randn(B, T, H, N), randn(B, T, H, K)),
+        *(unit(B, T, H, N), -unit(B, T, H, N), randn(B, H, N, K)),
     ),
     "gru": lambda T: (randn(B, T, E), cell(3), randn(B, E)),
     "linear_scan": lambda T: (decay(B, T, E), randn(B, T, E), randn(B, E)),
@@ -159,6 +177,52 @@ def test_ssd_forgets_a_strongly_decayed_past_without_overflow():
     y, state = ssd.ssd(x, torch.full((1, 64, 1), 50.0), torch.tensor([-20.0]), b, b, state)
     torch.testing.assert_close(y, torch.full_like(y, 100.0))
     assert state.isfinite().all()
+
+
+def test_one_decay_a_head_is_as_many_alike():
+    torch.manual_seed(0)
+    *call, g, state = ARGUMENTS["gated_linear_attention"](70)
+    for name, kernel in OPS["gated_linear_attention"].kernels.items():
+        if kernel.why_not(CPU) is None and not kernel.one_token:
+            alike = g[..., :1].expand_as(g)
+            expected = OPS["gated_linear_attention"](*call, alike, state, kernel="plain")
+            seen = OPS["gated_linear_attention"](*call, g[..., :1], state, kernel=name)
+            torch.testing.assert_close(seen, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+def test_linear_attention_forgets_a_strongly_decayed_past_without_overflow(rows):
+    """Rows that fade by e^-100 at each token, in single precision, beside one that never does."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 70, 2, 16) for _ in range(3))
+    g = torch.full((1, 70, 2, rows), -100.0)
+    g[..., 1:2] = 0
+    call = [x.requires_grad_() for x in (q, k, v, g)]
+    op, state = OPS["gated_linear_attention"], torch.randn(1, 2, 16, 16)
+    grads = []
+    for kernel in ("chunked", "plain"):
+        y, end = op(*call, state, kernel=kernel)
+        grads.append((y, end, *torch.autograd.grad((y.sum(), end.sum()), call)))
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-4)
+
+
+def test_the_delta_rule_is_right_where_every_key_is_the_same():
+    """Then each value replaces the last, and (I + L) is as ill-conditioned as it can be."""
+    torch.manual_seed(0)
+    q = k = F.normalize(torch.randn(1, 1, 1, 16), dim=-1).expand(1, 70, 1, 16)
+    v, ones = torch.randn(1, 70, 1, 8), torch.ones(1, 70, 1, 1)
+    y, _ = OPS["gated_delta_rule"](q, k, v, ones, 0 * ones, torch.zeros(1, 1, 16, 8))
+    torch.testing.assert_close(y, v, rtol=1e-4, atol=1e-4)
+
+
+def test_a_convolution_without_bias_is_one_with_a_bias_of_zero():
+    x, weight, bias, tail = (v.detach() for v in ARGUMENTS["short_conv"](1))
+    for name, kernel in OPS["short_conv"].kernels.items():
+        if kernel.why_not(CPU) is None:
+            expected = kernel.run(x, weight, 0 * bias, tail.clone())
+            torch.testing.assert_close(
+                kernel.run(x, weight, None, tail.clone()), expected, msg=name
+            )
 
 
 def test_chunked_loss_holds_no_whole_logits():

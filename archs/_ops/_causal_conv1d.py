@@ -12,7 +12,7 @@ VECTOR = 8  # elements: it reads rows 16 bytes at a time
 
 
 def conv(
-    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
     from causal_conv1d import causal_conv1d_fn
 
@@ -36,7 +36,7 @@ def conv_refuses(x_BTE: Tensor, weight_E1W: Tensor, *rest: Tensor) -> str | None
 
 
 def step(
-    x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+    x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
     """In place in the tail."""
     from causal_conv1d import causal_conv1d_update
@@ -45,7 +45,9 @@ def step(
     return y_BE[:, None], tail_BWE
 
 
-def step_refuses(x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor) -> str | None:
+def step_refuses(
+    x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
+) -> str | None:
     if tail_BWE.dtype != x_B1E.dtype:
         return "it takes a tail of its input's dtype"
     return _refuses_width(weight_E1W.shape[-1]) or takes_dtype(x_B1E)

@@ -88,15 +88,24 @@ def _rope_of_call(x_BHTK: Tensor, cache: Cache | None, theta: float) -> Tensor:
     return _rope_rows(begin, T, K, theta, x_BHTK.device, x_BHTK.dtype)
 
 
+def _turned(x_BHTK: Tensor, rotation: Tensor) -> Tensor:
+    cos, sin = rotation.to(x_BHTK.dtype)
+    low, high = x_BHTK.chunk(2, dim=-1)
+    return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
+
+
+def rotated(x_BHTK: Tensor, place_T: Tensor, theta: float = 10_000.0) -> Tensor:
+    """`rope` of tokens at these places."""
+    return _turned(x_BHTK, _rotation(place_T, x_BHTK.shape[-1], theta))
+
+
 def rope(x_BHTK: Tensor, cache: Cache | None, theta: float = 10_000.0) -> Tensor:
     """Rotate each pair (k, k + K/2) by an angle that grows with the token's place in the sequence.
 
     Su et al., RoFormer  https://arxiv.org/abs/2104.09864, in Llama's pairing. The call's tokens
     stand after those in the cache.
     """
-    cos, sin = _rope_of_call(x_BHTK, cache, theta).to(x_BHTK.dtype)
-    low, high = x_BHTK.chunk(2, dim=-1)
-    return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
+    return _turned(x_BHTK, _rope_of_call(x_BHTK, cache, theta))
 
 
 def _plain(

@@ -17,32 +17,35 @@ def _with_tail(x_BTE: Tensor, tail_BWE: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _conv1d(
-    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
     whole_BTE, tail_BWE = _with_tail(x_BTE, tail_BWE)
     return F.conv1d(whole_BTE.mT, weight_E1W, bias_E, groups=len(weight_E1W)).mT, tail_BWE
 
 
 def _step(
-    x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+    x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
     whole_BWE = torch.cat([tail_BWE.to(x_B1E.dtype), x_B1E], dim=1)
     tail_BWE.copy_(whole_BWE[:, 1:])
     y_BE = torch.linalg.vecdot(whole_BWE, weight_E1W[:, 0].T, dim=1)
-    return y_BE.add_(bias_E)[:, None], tail_BWE
+    if bias_E is not None:
+        y_BE.add_(bias_E)
+    return y_BE[:, None], tail_BWE
 
 
 def _plain(
-    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor, tail_BWE: Tensor
+    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
     T = x_BTE.shape[1]
     whole_BTE, tail_BWE = _with_tail(x_BTE, tail_BWE)
     taps = weight_E1W[:, 0].unbind(-1)
-    return bias_E + sum(whole_BTE[:, w : w + T] * tap for w, tap in enumerate(taps)), tail_BWE
+    y_BTE = sum(whole_BTE[:, w : w + T] * tap for w, tap in enumerate(taps))
+    return y_BTE if bias_E is None else y_BTE + bias_E, tail_BWE
 
 
 # (x_BTE, weight_E1W, bias_E, tail_BWE) → y (B, T, E) and the tail for the next call; the tail
-# holds the W - 1 inputs before this call
+# holds the W - 1 inputs before this call; no bias is None
 short_conv = Op(
     "short_conv",
     Kernel(

@@ -7,31 +7,18 @@ Within a chunk of Q tokens the output is attention-like, (C Bᵀ ∘ decay) X; b
 (N, K) a head is carried. Work is linear in T.
 """
 
-from collections.abc import Callable
-from functools import wraps
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from archs._ops import Kernel, Op, _fla, _mamba_ssm
+from archs._ops._chunks import decay_between, widened
 from archs._ops._library import on_tensor_cores, takes_dtype
 
 
 def chunk_length(d_state: int, d_head: int) -> int:
     """Q, the fastest power of two on CPU: more means more scores, fewer more (N, K) states."""
     return 32 if d_state * d_head < 2048 else 64
-
-
-def _decay_between(log_decay: Tensor) -> Tensor:
-    """exp of the sum of log decays over (s, t], for s <= t; 0 above the diagonal.
-
-    `log_decay` (..., Q) is cumulative; the result is (..., Q, Q).
-    """
-    Q = log_decay.shape[-1]
-    ahead = torch.ones(Q, Q, dtype=torch.bool, device=log_decay.device).triu_(1)
-    between = log_decay[..., :, None] - log_decay[..., None, :]
-    return between.masked_fill(ahead, -torch.inf).exp()
 
 
 def _chunked(
@@ -51,7 +38,7 @@ def _chunked(
 
     # 1. within each chunk
     scores_BCQQ = c_BCQN @ b_BCQN.mT
-    y_BCHQK = (scores_BCQQ[:, :, None] * _decay_between(log_decay_BCHQ)) @ dtx_BCHQK
+    y_BCHQK = (scores_BCQQ[:, :, None] * decay_between(log_decay_BCHQ)) @ dtx_BCHQK
 
     # 2. what each chunk adds to the state by its end
     to_end_BCHQ = (log_decay_BCHQ[..., -1:] - log_decay_BCHQ).exp()
@@ -97,17 +84,6 @@ def _plain(
     return torch.stack(steps, dim=1), state_BNHK
 
 
-def _widened(run: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`run` in the state's precision throughout."""
-
-    @wraps(run)
-    def kernel(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK):
-        x_BTHK, b_BTN, c_BTN = (v.to(state_BNHK.dtype) for v in (x_BTHK, b_BTN, c_BTN))
-        return run(x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK)
-
-    return kernel
-
-
 # (x_BTHK, dt_BTH, a_H, b_BTN, c_BTN, state_BNHK) → y (B, T, H, K) and the state after the last
 # token; one group of B and C for all heads; differentiable in every argument. x, b and c may be
 # narrower than the rest
@@ -122,7 +98,7 @@ ssd = Op(
         one_token=True,
         learns=False,
     ),
-    Kernel("step", _widened(_step), one_token=True, learns=False),
+    Kernel("step", widened(_step), one_token=True, learns=False),
     Kernel(
         "mamba-ssm",
         _mamba_ssm.ssd,
@@ -140,6 +116,6 @@ ssd = Op(
         suits=on_tensor_cores,
         learns=False,
     ),
-    Kernel("chunked", _widened(_chunked)),
-    Kernel("plain", _widened(_plain), opaque=True),
+    Kernel("chunked", widened(_chunked)),
+    Kernel("plain", widened(_plain), opaque=True),
 )

@@ -8,15 +8,16 @@ from benchmarks.peers._peer import Module, Pairs, Side, copy
 
 
 class Transformers(Side):
-    """`cache` is the name that the model has for its cache."""
+    """`cache` is what the model calls its cache, `always` what else it is told at each call."""
 
-    def __init__(self, module: Module, pairs: Pairs, cache: str) -> None:
+    def __init__(self, module: Module, pairs: Pairs, cache: str, **always: Any) -> None:
         copy(pairs)
         self.module, self.embed, self.cache = module, module.get_input_embeddings(), cache
+        self.always = always
         self.past: Any = None
 
     def logits(self, tokens_BT: Tensor) -> Tensor:
-        logits: Tensor = self.module(tokens_BT, use_cache=False).logits
+        logits: Tensor = self.module(tokens_BT, use_cache=False, **self.always).logits
         return logits
 
     def prefill(self, tokens_BT: Tensor, room: int) -> None:
@@ -24,7 +25,7 @@ class Transformers(Side):
         self.step(tokens_BT)
 
     def step(self, token_B1: Tensor) -> Tensor:
-        seen = self.module(token_B1, use_cache=True, **{self.cache: self.past})
+        seen = self.module(token_B1, use_cache=True, **{self.cache: self.past}, **self.always)
         self.past = seen[self.cache]
         logits: Tensor = seen.logits
         return logits

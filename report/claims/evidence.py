@@ -21,8 +21,10 @@ from results import Record
 ATTENTION = frozenset({"attention", "differential_attention"})  # to the whole past
 WINDOW, CONVOLUTION = "window_attention", "long_conv"
 STATE_SPACE = frozenset({"selective_scan", "ssd", "trapezoidal_scan"})
-SCANS = STATE_SPACE | {"linear_scan"}  # linear in the state, so that a sequence is one scan
-LOCAL = frozenset({"rms_norm", "cross_entropy", "short_conv"})  # they carry no past, or little
+LINEAR = frozenset({"gated_linear_attention", "gated_delta_rule", "generalised_delta_rule"})
+SCANS = STATE_SPACE | LINEAR | {"linear_scan"}  # linear in the state: a sequence is one scan
+# they carry no past, or little
+LOCAL = frozenset({"rms_norm", "cross_entropy", "short_conv", "experts"})
 SEEDS = 3  # fewer make no claim about what was trained
 
 # what carries the past: attention to all of it or to a window, a scan, attention and a scan, a
