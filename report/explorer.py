@@ -73,7 +73,7 @@ def _several(values: Iterable[object]) -> str:
 
 def _key(record: Record) -> tuple[Any, ...]:
     case = record.case
-    setting = vars(setting_of(case)) | {"phase": phase_of(case)}
+    setting = setting_of(case)._asdict() | {"phase": phase_of(case)}
     return record.label, case.size, case.arch, *setting.values()
 
 
@@ -148,8 +148,8 @@ def _band(found: Attained) -> dict[str, Any]:
         "label": cut(points["label"]),
         "size": cut(points["size"]),
         "metric": one.panel.metric.name,
-        "cost": {name: cut(value) for name, value in vars(one.cost).items()},
-        "quality": {name: cut(value) for name, value in vars(one.quality).items()},
+        "cost": {name: cut(value) for name, value in one.cost._asdict().items()},
+        "quality": {name: cut(value) for name, value in one.quality._asdict().items()},
         "surfaces": {
             name: [[_number(x), _number(y)] for x, y in corners.tolist()]
             for name, corners in found.surfaces.items()

@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from report.attainment import Attained
-from report.choice import SETTING, Chosen, Setting, one_batch_per_length, setting_of
+from report.choice import Chosen, Setting, one_batch_per_length, setting_of, settings
 from report.metrics import METRICS
 from report.statistics import Estimate, growth, mean
 from report.table import of_metric
@@ -137,12 +137,10 @@ class Evidence:
     def cells(self, metric: str, phase: str) -> dict[str, list[Record]]:
         """Each architecture's timed cells over length: one batch a length, run alike."""
         rows = one_batch_per_length(of_metric(self.rows, metric, phase))
-        settings = {
-            Setting(**{name: row[name] for name in SETTING}) for row in rows.to_dict("records")
-        }
+        asked = set(settings(rows))
         found: dict[str, list[Record]] = {}
         for record in sorted(self.records, key=lambda record: record.case.seq_len):
-            if record.case.phase != phase or setting_of(record.case) not in settings:
+            if record.case.phase != phase or setting_of(record.case) not in asked:
                 continue
             if METRICS[metric].of(record) is not None:
                 found.setdefault(record.case.arch, []).append(record)
