@@ -53,6 +53,12 @@ def setting_of(case: Case) -> Setting:
     )
 
 
+def run_in(records: Iterable[Record], setting: Setting) -> list[Record]:
+    # most differ in what is cheap to read
+    near = (r for r in records if r.case.seq_len == setting.seq_len)
+    return [record for record in near if setting_of(record.case) == setting]
+
+
 def unusual(mode: str, kernel: str, short_conv: str) -> list[str]:
     """A word for each way in which a run is not the usual one."""
     words = [mode] * (mode != "eager") + [f"{kernel} kernels"] * (kernel != "auto")
