@@ -37,6 +37,10 @@ class Metric:
     # a word on the number, or in its place; None where there is nothing to say
     remark: Callable[[Record], str | None] = lambda record: None
 
+    def __reduce__(self) -> tuple[Callable[[str], "Metric"], tuple[str]]:
+        """Between processes a metric goes by its name."""
+        return _named, (self.name,)
+
 
 def _tokens_read_per_s(record: Record, step_s: float) -> float:
     return record.case.batch * record.case.seq_len / step_s
@@ -247,3 +251,7 @@ _ROWS = (
     ),
 )
 METRICS = {metric.name: metric for metric in _ROWS}
+
+
+def _named(name: str) -> Metric:
+    return METRICS[name]

@@ -16,7 +16,7 @@ from report.table import of_metric
 from report.units import show, show_count, show_length
 
 NOTHING = "–"
-ARCH = "architecture"
+ARCH, LOSS = "architecture", "test perplexity"
 # what stands in brackets after a metric of the same step
 BESIDE = {
     "train_throughput": "limit_fraction",
@@ -148,7 +148,9 @@ def panel_costs(rows: pd.DataFrame, found: Sequence[Comparison]) -> Iterator[Pan
             yield PanelCosts(panel=panel, setting=setting, cells=dict(by_name))
 
 
-def summary(rows: pd.DataFrame, found: Sequence[Comparison]) -> pd.DataFrame:
+def summary(
+    rows: pd.DataFrame, found: Sequence[Comparison], compared: Sequence[PanelCosts]
+) -> pd.DataFrame:
     """One line for each architecture, in the settings of the frontier figure."""
     names = sorted(set(rows["arch"]))
     columns = {ARCH: names}
@@ -156,13 +158,13 @@ def summary(rows: pd.DataFrame, found: Sequence[Comparison]) -> pd.DataFrame:
     trained = trained_setting(rows)
     if trained is not None:
         quality = within(of_metric(rows, QUALITY.name), trained)
-        columns["test perplexity"] = cells(quality, names)
+        columns[LOSS] = cells(quality, names)
         bits = within(of_metric(rows, "bits_per_byte"), trained)
         columns["test bits/byte"] = cells(bits, names)
         columns["learning rate"] = _rates(quality, names)
         seeds = dict(zip(quality["arch"], quality["seeds"], strict=True))
         columns["seeds"] = [str(seeds.get(name, NOTHING)) for name in names]
-    for costs in panel_costs(rows, found):
+    for costs in compared:
         metric, setting = costs.panel.metric, costs.setting
         beside = within(_beside(rows, metric.name, setting.phase), setting)
         unit = " (tokens/s)" if metric.unit == "tokens/s" else ""
