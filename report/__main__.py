@@ -1,7 +1,6 @@
 """`python -m report build | figures | peers | compare`: what results/ holds, drawn and told."""
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +9,12 @@ from rich.console import Console
 
 import results
 from report import figures
-from report.build import sections, write
-from report.claims import findings
 from report.comparison import command as comparison
-from report.page import render
+from report.folder import build
 from report.peer_profile import profile
 from report.peers import ratios, text
 from report.plots.columns import WIDTHS
-from report.studies import studies
+from report.processes import NoSuchLabel, load
 from report.summary import markdown
 from report.terminal import peers_table, table, words
 
@@ -52,19 +49,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if given.command == "compare":
         return comparison.run(given, _complain)
+    if given.command != "peers" and _misplaced(given):
+        return 2
     try:
-        loaded = results.load(given.labels or None, given.results.resolve())
-    except ValueError as error:
+        return {"peers": _peers, "figures": _figures, "build": _build}[given.command](given)
+    except NoSuchLabel as error:
         _complain(str(error))
         return 2
-    gc.freeze()  # Records live to the end: no use in searching them for garbage again and again
+
+
+def _misplaced(given: argparse.Namespace) -> bool:
+    root, out = given.results.resolve(), given.out.resolve()
+    inside = root == out or root in out.parents
+    if inside:
+        _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
+    return inside
+
+
+def _loaded(given: argparse.Namespace) -> results.Loaded:
+    loaded = load(given.labels or None, given.results.resolve())
     for sentence in loaded.unreadable:
         _complain(sentence)
-    run = {"peers": _peers, "figures": _figures, "build": _build}[given.command]
-    return run(given, loaded) or bool(loaded.unreadable)
+    return loaded
 
 
-def _peers(given: argparse.Namespace, loaded: results.Loaded) -> int:
+def _nothing(given: argparse.Namespace) -> int:
+    _complain(f"no readable Record in {given.results}; `pytest benchmarks` measures some")
+    return 1
+
+
+def _peers(given: argparse.Namespace) -> int:
+    loaded = _loaded(given)
     found = ratios(loaded.records)
     if found.empty:
         _complain(f"no pair in {given.results}; `python -m benchmarks peers` measures some")
@@ -75,24 +90,13 @@ def _peers(given: argparse.Namespace, loaded: results.Loaded) -> int:
         print(markdown(text(found)), end="")
     else:
         Console().print(peers_table(found))
-    return 0
+    return int(bool(loaded.unreadable))
 
 
-def _refused(given: argparse.Namespace, loaded: results.Loaded) -> int:
-    """The exit code where there is no place to write to or nothing to write; 0: go on."""
-    root, out = given.results.resolve(), given.out.resolve()
-    if root == out or root in out.parents:
-        _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
-        return 2
+def _figures(given: argparse.Namespace) -> int:
+    loaded = _loaded(given)
     if not loaded.records:
-        _complain(f"no readable Record in {given.results}; `pytest benchmarks` measures some")
-        return 1
-    return 0
-
-
-def _figures(given: argparse.Namespace, loaded: results.Loaded) -> int:
-    if code := _refused(given, loaded):
-        return code
+        return _nothing(given)
     found = list(figures.printed(loaded.records, given.column))
     if not found:
         _complain("nothing to draw: a figure needs a train, prefill or decode Record that finished")
@@ -103,36 +107,33 @@ def _figures(given: argparse.Namespace, loaded: results.Loaded) -> int:
         _complain(f"cannot write the figures to {given.out}: {error}")
         return 1
     print(*paths, sep="\n")
-    return 0
+    return int(bool(loaded.unreadable))
 
 
-def _build(given: argparse.Namespace, loaded: results.Loaded) -> int:
-    if code := _refused(given, loaded):
-        return code
-    out = given.out.resolve()
-    parts, pairs = list(sections(loaded.records)), ratios(loaded.records)
-    extra = studies(loaded.records)
-    found = findings([one.evidence for one in parts] + [one.evidence for one in extra])
+def _build(given: argparse.Namespace) -> int:
     try:
-        paths = write(parts, found, pairs, out, extra)
-        page = out / "index.html"
-        page.write_text(render(parts, found, pairs, loaded.unreadable, out, extra))
+        built = build(given.labels or None, given.results.resolve(), given.out.resolve())
     except OSError as error:
         _complain(f"cannot write the report to {given.out}: {error}")
         return 1
-    for part in parts:
+    told = built.told
+    for sentence in told.unreadable:
+        _complain(sentence)
+    if not told.records:
+        return _nothing(given)
+    for part in told.parts:
         for sentence in part.contradictions:
             _complain(sentence)
         if part.disturbances:
             count = len(part.disturbances)
             _complain(f"{part.title}: the machine was not itself ({count}: see the page)")
         Console().print(table(part), *words(part), "", sep="\n")
-    if len(pairs):
-        Console().print(peers_table(pairs))
-    for path in [*paths, page]:
+    if len(built.peers):
+        Console().print(peers_table(built.peers))
+    for path in built.paths:
         if path.suffix in (".png", ".md", ".html"):
             print(path)
-    return 0
+    return int(bool(told.unreadable))
 
 
 if __name__ == "__main__":

@@ -14,17 +14,20 @@ https://doi.org/10.1109/TEVC.2003.810758
 Computed by moocore  https://multi-objective.github.io/moocore
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from statistics import fmean, median
 
 import moocore
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from report.choice import Chosen, setting_of
+from report.choice import Chosen, run_in
 from report.compare import QUALITY, Comparison, by_seed
-from report.frontier import Better, pareto
+from report.frontier import Better
 from report.metrics import Metric
 from report.statistics import (
     DRAWS,
@@ -49,12 +52,13 @@ class Attained:
     comparison: Comparison
     surfaces: dict[str, Floats]  # by name in LEVELS: corners (cost, perplexity)
     hypervolume: Estimate  # square doublings
-    led: list[frozenset[str]]  # who is on the frontier in each draw
+    led: Counter[frozenset[str]]  # who is on the frontier, and in how many draws
     seeds: int  # the fewest of any architecture
 
     def share_with(self, names: Collection[str]) -> float:
         """Of the draws, those in which at least one of `names` is on the frontier."""
-        return sum(not leaders.isdisjoint(names) for leaders in self.led) / len(self.led)
+        with_them = (n for leaders, n in self.led.items() if not leaders.isdisjoint(names))
+        return sum(with_them) / self.led.total()
 
 
 def _signs(comparison: Comparison) -> Floats:
@@ -106,19 +110,14 @@ def _redrawn(
     """(DRAWS, architectures, 2): what each point might have been."""
     every = sorted({seed for values in seeds.values() for seed in values})
     luck = dict(zip(every, normals(random, len(every)).values(), strict=True))
-    drawn = []
+    drawn, own = [], run_in(records, comparison.cost)
     for arch, values in seeds.items():
-        own = [
-            record
-            for record in records
-            if record.case.arch == arch and setting_of(record.case) == comparison.cost
-        ]
-        spent = costs(comparison.panel.metric, own, random)
+        spent = costs(comparison.panel.metric, [r for r in own if r.case.arch == arch], random)
         drawn.append([spent, redraw(fmean(values.values()), values, luck, random)])
     return np.moveaxis(np.array(drawn), 2, 0)
 
 
-def surfaces(points: Floats, sets: Floats) -> dict[str, Floats]:
+def surfaces(points: Floats, sets: NDArray[np.int64]) -> dict[str, Floats]:
     """The corners of each level's surface; less is better, and a set's points follow each other."""
     found = moocore.eaf(points, sets, percentiles=list(LEVELS.values()))
     # a level comes back rounded
@@ -137,16 +136,16 @@ def attained(
     of_all = by_seed(chosen, comparison.quality)
     seeds = {arch: of_all[arch] for arch in names}
     points = losses(_redrawn(comparison, records, seeds, np.random.default_rng(SEED)), comparison)
-    kept = [pareto([tuple(point) for point in drawn], "lower", "lower") for drawn in points]
-    reached = surfaces(points.reshape(-1, 2), np.repeat(np.arange(DRAWS), len(names)))
+    every, draw = points.reshape(-1, 2), np.repeat(np.arange(DRAWS), len(names))
+    ahead = moocore.is_nondominated_within_sets(every, draw, keep_weakly=True)
     signs = _signs(comparison)
     measured = losses(comparison.points[["cost", "perplexity"]].to_numpy(float), comparison)
-    areas = np.array([moocore.hypervolume(drawn, ref=worst) for drawn in points])
+    area = moocore.Hypervolume(ref=worst)
     return Attained(
         comparison=comparison,
-        surfaces={name: 2 ** (corners * signs) for name, corners in reached.items()},
-        hypervolume=interval(moocore.hypervolume(measured, ref=worst), areas),
-        led=[frozenset(names[i] for i in ahead) for ahead in kept],
+        surfaces={name: 2 ** (c * signs) for name, c in surfaces(every, draw).items()},
+        hypervolume=interval(area(measured), np.array([area(drawn) for drawn in points])),
+        led=Counter(frozenset(compress(names, led)) for led in ahead.reshape(DRAWS, -1).tolist()),
         seeds=min(map(len, seeds.values())),
     )
 

@@ -1,31 +1,31 @@
 """From Records to a folder: figures with their numbers, tables, and one page that shows them."""
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from report import claims, compression, crossovers, domains, health, peers
-from report.attainment import attained, frontier_table, reference
-from report.choice import Setting, best_learning_rates, common_setting
+from report.attainment import frontier_table
+from report.choice import Setting, common_setting
 from report.claims import Evidence, Finding
-from report.compare import Comparison, comparisons, trained_setting
-from report.crossovers import Contest
+from report.compare import Comparison, trained_setting
+from report.crossovers import Contest, Crossovers
+from report.parts import Key, Part, Whole, evidence, slug
 from report.plots import compression as plot_compression
 from report.plots import context, frontier, length, tasks
 from report.plots import domains as plot_domains
 from report.plots.drawing import Drawing
-from report.plots.style import Style, styles
 from report.provenance import failures, parameter_match, provenance
 from report.ranking import ranking
 from report.roofline import contradictions
 from report.sensitivity import curves
 from report.sentences import sentences
-from report.studies import Study, is_study
-from report.summary import by_length, markdown, of_tasks, summary
+from report.sources import Source, sources
+from report.studies import Study
+from report.summary import PanelCosts, by_length, markdown, of_tasks, panel_costs, summary
 from report.table import of_metric, tidy
 from results import Record
 
@@ -34,21 +34,27 @@ NEEDS = {
     "length": "Cost against length needs one train, prefill or decode Record that finished.",
     "context": "Quality against context needs one quality Record with a test evaluation.",
 }
-MANY = 20_000  # Records, beyond which figures would take longer than all else
-DRAWN = 2  # sections that then have figures
+SHORTENED = (
+    "Among so many Records, figures, crossings, costs by length and learning rates are left out:"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """What there is to say about one size on one machine."""
 
+    key: Key
     title: str
+    opening: bool  # whether the page opens with it
+    archs: set[str]
     evidence: Evidence
-    rows: pd.DataFrame
+    explored: pd.DataFrame  # rows for the plots to explore: all or none
+    sources: dict[tuple[Any, ...], Source]  # of those rows
     found: list[Comparison]
     drawings: list[Drawing]
     alone: list[Drawing]  # the frontier's panels, each as its own figure
     missing: list[str]
+    costs: list[PanelCosts]
     summary: pd.DataFrame
     frontier: pd.DataFrame
     quality: pd.DataFrame
@@ -63,28 +69,8 @@ class Section:
     failures: list[str]
     contradictions: list[str]
     disturbances: list[str]
-
-
-def slug(text: str) -> str:
-    return re.sub(r"[^\w.]+", "-", text).strip("-.") or "unnamed"
-
-
-def _evidence(parts: Sequence[Sequence[Record]]) -> list[Evidence]:
-    """The reading of each part. What a panel's hypervolumes are measured from is the same for all
-    parts, so that they can be compared."""
-    tables = [tidy(records) for records in parts]
-    found = [comparisons(rows) for rows in tables]
-    panels = {one.panel.name for some in found for one in some}
-    worst = {
-        panel: reference([one for some in found for one in some if one.panel.name == panel])
-        for panel in panels
-    }
-    every = []
-    for records, rows, compared in zip(parts, tables, found, strict=True):
-        chosen = list(best_learning_rates(records))
-        frontiers = [attained(one, records, chosen, worst[one.panel.name]) for one in compared]
-        every.append(Evidence(records=list(records), rows=rows, chosen=chosen, attained=frontiers))
-    return every
+    rows: int
+    csv: str  # of its rows, without a head
 
 
 def _by_domain(evidence: Evidence, trained: Setting | None) -> list[tuple[str, pd.DataFrame]]:
@@ -112,13 +98,14 @@ def _compression(evidence: Evidence) -> list[tuple[str, pd.DataFrame]]:
 def _figures(
     evidence: Evidence,
     told: Sequence[Contest],
-    suffix: str,
-    looks: dict[str, Style],
+    shared: Whole,
+    key: Key,
     who: str,
 ) -> tuple[dict[str, Drawing | None], list[Drawing]]:
     """All that there may be, by name, and the frontier's panels alone."""
     rows, frontiers, trained = evidence.rows, evidence.attained, trained_setting(evidence.rows)
     coded, coders = _coders(evidence)
+    looks, suffix = shared.looks, shared.suffix(key)
     figures = {
         "frontier": frontier.draw(frontiers, looks, f"frontier{suffix}", who),
         "length": length.draw(rows, looks, f"length{suffix}", who, told),
@@ -134,73 +121,62 @@ def _figures(
     return figures, [drawing for drawing in single if drawing]
 
 
-def _section(
-    evidence: Evidence, suffix: str, looks: dict[str, Style], usual_s: float, drawn: bool
-) -> Section:
+def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Section:
     records, rows, frontiers = evidence.records, evidence.rows, evidence.attained
-    case, label = records[0].case, records[0].label
-    who = f"{label}, size {case.size}"
+    label, size = key
+    who = f"{label}, size {size}"
     found = [one.comparison for one in frontiers]
     trained = trained_setting(rows)
-    crossed = crossovers.crossovers(evidence)
+    whole = key in shared.detailed
+    crossed = crossovers.crossovers(evidence) if whole else Crossovers(contests=[], told=[])
     figures: dict[str, Drawing | None] = {}
     alone: list[Drawing] = []
-    missing = [f"Not drawn among so many Records; `python -m report build {label}` draws it."]
-    if drawn:
-        figures, alone = _figures(evidence, crossed.told, suffix, looks, who)
+    missing = [f"{SHORTENED} `python -m report build {label}` has them."]
+    if whole:
+        figures, alone = _figures(evidence, crossed.told, shared, key, who)
         missing = [sentence for name, sentence in NEEDS.items() if figures[name] is None]
+    costs = list(panel_costs(rows, found))
+    explored = key in shared.explored
     return Section(
+        key=key,
         title=who,
+        opening=key == shared.opening,
+        archs={record.case.arch for record in records},
         evidence=evidence,
-        rows=rows,
+        explored=rows if explored else rows.iloc[:0],
+        sources=sources(evidence) if explored else {},
         found=found,
         drawings=[drawing for drawing in figures.values() if drawing],
         alone=alone,
         missing=missing,
-        summary=summary(rows, found),
+        costs=costs,
+        summary=summary(rows, found, costs),
         frontier=frontier_table(frontiers),
         quality=ranking(evidence.chosen, trained),
         words=sentences(rows, crossed),
         crossings=crossovers.told_table(crossed),
         crossovers=crossovers.table(crossed),
         of_tasks=[*of_tasks(rows), *_by_domain(evidence, trained), *_compression(evidence)],
-        by_length=by_length(rows),
-        rates_tried=list(curves(records)),
+        by_length=by_length(rows) if whole else [],
+        rates_tried=list(curves(records)) if whole else [],
         match=parameter_match(records),
         provenance=provenance(records) | health.steadiness(records, usual_s),
         failures=failures(records),
         contradictions=list(contradictions(records)),
         disturbances=health.disturbances(records, usual_s),
+        rows=len(rows),
+        csv=rows.to_csv(index=False, header=False),
     )
 
 
-def readings(records: Sequence[Record]) -> list[tuple[Evidence, str]]:
-    """One for each machine and size, and what its files' names end in: only what tells them
-    apart."""
-    records = [r for r in records if not peers.is_peers(r) and not is_study(r)]
-    parts: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        parts.setdefault((record.label, record.case.size), []).append(record)
-    order = sorted(parts)
-    sizes = Counter(label for label, _ in order)
-    suffixes = [
-        f"-{slug(label)}" * (len(sizes) > 1) + f"-{slug(size)}" * (sizes[label] > 1)
-        for label, size in order
-    ]
-    return list(zip(_evidence([parts[key] for key in order]), suffixes, strict=True))
-
-
-def sections(records: Sequence[Record]) -> Iterator[Section]:
-    """One for each machine and size."""
-    every = readings(records)
-    looks = styles(record.case.arch for evidence, _ in every for record in evidence.records)
+def sections(own: Sequence[Part], shared: Whole) -> Iterator[Section]:
+    """One for each part; all parts of a label are among them."""
     by_label: dict[str, list[Record]] = {}
-    for evidence, _ in every:
-        by_label.setdefault(evidence.records[0].label, []).extend(evidence.records)
-    usual_s = {label: health.usual_s(own) for label, own in by_label.items()}
-    for i, (evidence, suffix) in enumerate(every):
-        drawn = i < DRAWN or len(records) <= MANY
-        yield _section(evidence, suffix, looks, usual_s[evidence.records[0].label], drawn)
+    for part in own:
+        by_label.setdefault(part.key[0], []).extend(part.records)
+    usual_s = {label: health.usual_s(records) for label, records in by_label.items()}
+    for part in own:
+        yield _section(evidence(part, shared), part.key, shared, usual_s[part.key[0]])
 
 
 def _tables(section: Section) -> str:
@@ -254,8 +230,8 @@ def write(
     ]
     tables = [*map(_tables, parts), *map(_study_tables, extra), *_peers_tables(ratios)]
     (out / "table.md").write_text("\n".join(tables))
-    rows = [part.rows for part in parts] or [tidy([])]
-    pd.concat(rows).to_csv(out / "table.csv", index=False)
+    head = tidy([]).to_csv(index=False)
+    (out / "table.csv").write_text(head + "".join(part.csv for part in parts))
     (out / "claims.md").write_text(claims.markdown(found))
     claims.table(found).to_csv(out / "claims.csv", index=False)
     crossed = [part.crossovers.assign(of=part.title) for part in parts]

@@ -1,12 +1,12 @@
 """Which Records speak for an architecture: the best learning rate, in a setting all share."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter
-from typing import Any
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from report.losses import evaluation, nats_per_answer, nats_per_token, tally
@@ -14,8 +14,7 @@ from results import Case, Record
 from results.schema import LEARNED
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(NamedTuple):
     """What must be equal for two architectures to be compared."""
 
     phase: str
@@ -34,6 +33,9 @@ class Setting:
     load: int = 0
 
 
+_SHORT_CONV = {None: "", True: "on", False: "off"}
+
+
 def setting_of(case: Case) -> Setting:
     return Setting(
         phase=case.phase,
@@ -42,7 +44,7 @@ def setting_of(case: Case) -> Setting:
         dtype=case.dtype,
         mode=case.mode,
         kernel=case.kernel,
-        short_conv={None: "", True: "on", False: "off"}[case.short_conv],
+        short_conv=_SHORT_CONV[case.short_conv],
         ranks=f"{case.ranks} ranks, {case.shard}" if case.ranks > 1 else "",
         corpus=case.corpus or "",
         tokenizer=case.tokenizer,
@@ -53,6 +55,12 @@ def setting_of(case: Case) -> Setting:
     )
 
 
+def run_in(records: Iterable[Record], setting: Setting) -> list[Record]:
+    # most differ in what is cheap to read
+    near = (r for r in records if r.case.seq_len == setting.seq_len)
+    return [record for record in near if setting_of(record.case) == setting]
+
+
 def unusual(mode: str, kernel: str, short_conv: str, ranks: str) -> list[str]:
     """A word for each way in which a run is not the usual one."""
     words = [mode] * (mode != "eager") + [f"{kernel} kernels"] * (kernel != "auto")
@@ -61,8 +69,7 @@ def unusual(mode: str, kernel: str, short_conv: str, ranks: str) -> list[str]:
 
 
 MODES = ("eager", "compile", "graph")  # the later, the nearer to how a model is served
-SETTING = [field.name for field in fields(Setting)]
-values = attrgetter(*SETTING)  # of a Setting, in that order
+SETTING = list(Setting._fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ def valid_nats(record: Record) -> float | None:
 def _rivals(record: Record) -> tuple[object, ...]:
     """What runs that differ in nothing but the learning rate have in common."""
     case = record.case
-    return record.label, case.size, case.arch, *values(setting_of(case)), case.seed
+    return record.label, case.size, case.arch, *setting_of(case), case.seed
 
 
 def best_learning_rates(records: Iterable[Record]) -> Iterator[Chosen]:
@@ -116,51 +123,54 @@ def _preference(candidate: tuple[int, Setting]) -> tuple[int, ...]:
     return count, setting.tokens, setting.flops, setting.seq_len, setting.batch, *how, *usual
 
 
+def settings(rows: pd.DataFrame) -> list[Setting]:
+    """The setting of each row."""
+    return list(map(Setting._make, zip(*(rows[name].tolist() for name in SETTING), strict=True)))
+
+
 def common_setting(rows: pd.DataFrame) -> Setting | None:
     """The setting in which most architectures have a value; among equals the longest."""
-    finished: dict[tuple[Any, ...], set[str]] = {}
-    keys = zip(*(rows[name] for name in SETTING), strict=True)
-    for key, arch, value in zip(keys, rows["arch"], rows["value"].notna(), strict=True):
+    finished: dict[Setting, set[str]] = {}
+    for key, arch, value in zip(settings(rows), rows["arch"], rows["value"].notna(), strict=True):
         finished.setdefault(key, set()).update([arch] * value)
-    candidates = [
-        (len(finished[key]), Setting(**dict(zip(SETTING, key, strict=True))))
-        for key in sorted(finished)
-    ]
+    candidates = [(len(finished[setting]), setting) for setting in sorted(finished)]
     return max(candidates, key=_preference)[1] if candidates else None
 
 
 def within(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-    return rows[(rows[SETTING] == list(values(setting))).all(axis=1)]
+    return rows[np.array([each == setting for each in settings(rows)], bool)]
 
 
 HOW = ["dtype", "mode", "kernel", "short_conv", "ranks"]
 
 
-def _most_used(rows: pd.DataFrame) -> tuple[str, ...]:
+def _most_used(run: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     """How most were run, all of HOW together; among equals the one nearest to use."""
-    counts = rows[HOW].value_counts()
+    counts = Counter(run)
 
     def preference(how: tuple[str, ...]) -> tuple[int, ...]:
         dtype, mode, kernel, short_conv, ranks = how
         nearest = int(dtype == "bfloat16"), MODES.index(mode), int(kernel == "auto")
-        return int(counts[how]), *nearest, int(short_conv == ""), int(ranks == "")
+        return counts[how], *nearest, int(short_conv == ""), int(ranks == "")
 
-    return max(counts.index, key=preference)
+    return max(counts, key=preference)
 
 
 def one_batch_per_length(rows: pd.DataFrame) -> pd.DataFrame:
     """At each length one batch: measured for most architectures, then lengths, then largest."""
     if rows.empty:
         return rows
-    rows = rows[(rows[HOW] == list(_most_used(rows))).all(axis=1)]
+    run = list(zip(*(rows[name].tolist() for name in HOW), strict=True))
+    most = _most_used(run)
+    rows = rows[[how == most for how in run]]
+    cells = list(zip(rows["seq_len"].tolist(), rows["batch"].tolist(), strict=True))
     archs: dict[tuple[int, int], set[str]] = {}
     lengths: dict[int, set[int]] = {}
-    for length, batch, arch in zip(rows["seq_len"], rows["batch"], rows["arch"], strict=True):
+    for (length, batch), arch in zip(cells, rows["arch"], strict=True):
         archs.setdefault((length, batch), set()).add(arch)
         lengths.setdefault(batch, set()).add(length)
     best: dict[int, tuple[int, int, int]] = {}
     for (length, batch), known in archs.items():
         best[length] = max(best.get(length, (0, 0, 0)), (len(known), len(lengths[batch]), batch))
-    cells = zip(rows["seq_len"], rows["batch"], strict=True)
     kept = rows[[batch == best[length][-1] for length, batch in cells]]
     return kept.sort_values("seq_len", kind="stable")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from report.choice import Chosen, Setting, common_setting, setting_of, within
+from report.choice import Chosen, Setting, common_setting, run_in, within
 from report.frontier import pareto
 from report.metrics import METRICS, Metric
 from report.table import of_metric
@@ -78,7 +78,7 @@ def _points(panel: Panel, quality: pd.DataFrame, cost: pd.DataFrame) -> pd.DataF
 def by_seed(chosen: Iterable[Chosen], setting: Setting) -> dict[str, dict[int, float]]:
     """The test perplexity of each architecture and seed in one setting."""
     found: dict[str, dict[int, float]] = {}
-    for record in (pick.record for pick in chosen if setting_of(pick.record.case) == setting):
+    for record in run_in((pick.record for pick in chosen), setting):
         value = QUALITY.of(record)
         if value is not None:
             found.setdefault(record.case.arch, {})[record.case.seed] = value

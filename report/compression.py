@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from report.choice import Chosen, Setting, setting_of
+from report.choice import Chosen, Setting, run_in
 from report.units import show
 from results import Codec, Record
 
@@ -108,7 +108,7 @@ def _model(record: Record) -> dict[str, Any]:
 
 
 def of_setting(chosen: Iterable[Chosen], setting: Setting) -> list[Record]:
-    records = [pick.record for pick in chosen if setting_of(pick.record.case) == setting]
+    records = run_in((pick.record for pick in chosen), setting)
     return [record for record in records if record.coding is not None]
 
 

@@ -130,10 +130,11 @@ def _meeting(lengths: Sequence[int], apart: NDArray[np.float64]) -> Floats:
     return np.asarray(np.exp(logs[0] + np.sum(ahead, axis=0)))
 
 
-def _ahead(drawn: Floats, lengths: int) -> int:
-    """1 or -1: above or below 0 in all but a tail of the draws; 0: neither."""
-    low, high = np.quantile(drawn, (TAILS[0] / lengths, 1 - TAILS[0] / lengths))
-    return int(low > 0) - int(high < 0)
+def _ahead(apart: Floats) -> list[int]:
+    """At each length 1 or -1: above or below 0 in all but a tail of the draws; 0: neither."""
+    tail = TAILS[0] / len(apart)
+    low, high = np.quantile(apart, (tail, 1 - tail), axis=1)
+    return [int(up) - int(down) for up, down in zip(low > 0, high < 0, strict=True)]
 
 
 def contest(cost: Cost, pair: tuple[str, str], ours: Curve, theirs: Curve) -> Contest | None:
@@ -143,7 +144,7 @@ def contest(cost: Cost, pair: tuple[str, str], ours: Curve, theirs: Curve) -> Co
         return None
     apart = np.array([ours.drawn[n] - theirs.drawn[n] for n in lengths])
     measured = np.array([[ours.logs[n] - theirs.logs[n]] for n in lengths])
-    signs = [_ahead(drawn, len(lengths)) for drawn in apart]
+    signs = _ahead(apart)
     crossings = []
     decided = [i for i, sign in enumerate(signs) if sign]
     for i, j in pairwise(decided):

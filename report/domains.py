@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from report.choice import Chosen, Setting, setting_of
+from report.choice import Chosen, Setting, run_in
 from report.losses import bits_per_byte, perplexity
 from report.units import show
 from results import Evaluation, Record
@@ -26,7 +26,7 @@ def held_out(record: Record) -> Iterator[tuple[str, Evaluation]]:
 def rows(chosen: Iterable[Chosen], setting: Setting) -> pd.DataFrame:
     """A row for each architecture, kind of text and way of cutting it; mean, lowest, highest."""
     found: list[dict[str, Any]] = []
-    for record in (pick.record for pick in chosen if setting_of(pick.record.case) == setting):
+    for record in run_in((pick.record for pick in chosen), setting):
         who = {"label": record.label, "size": record.case.size, "arch": record.case.arch}
         for domain, test in held_out(record) if record.status == "ok" else ():
             bits, loss = bits_per_byte(test), perplexity(test)

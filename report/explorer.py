@@ -16,13 +16,12 @@ from matplotlib.markers import MarkerStyle
 
 from report.attainment import Attained
 from report.build import Section
-from report.choice import SETTING, Setting, setting_of, unusual
+from report.choice import SETTING, Setting, unusual
 from report.metrics import METRICS
 from report.plots.style import Style
 from report.plots.words import budget, cost_setting
-from report.table import phase_of
+from report.sources import cut
 from report.units import show_length
-from results import Record
 from results.schema import LEARNED
 
 QUALITIES = ("perplexity", "bits_per_byte", "accuracy", "solved", "excess")
@@ -36,16 +35,6 @@ SYMBOLS = {
 }
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot"}
 DARK = {"#000000": "#f3f4f6", "#0072B2": "#2f8fd6"}  # on dark paper; the others suit both
-NAMES_SHOWN = 12  # files of one row before the rest is only counted
-LONGEST = 200  # characters of a name or a reason
-
-
-def cut(text: object, longest: int = LONGEST) -> str:
-    """`text` as it can be shown: no longer than that, and no half of a character."""
-    whole = str(text).encode("utf-8", "replace").decode()
-    if len(whole) <= longest:
-        return whole
-    return f"{whole[:longest]}… (cut: {len(whole):,} characters)"
 
 
 def packed(text: str) -> str:
@@ -63,43 +52,6 @@ def _coded(values: Iterable[Any]) -> dict[str, list[Any]]:
     places: dict[Any, int] = {}
     codes = [places.setdefault(value, len(places)) for value in values]
     return {"values": [cut(v) if isinstance(v, str) else v for v in places], "codes": codes}
-
-
-def _several(values: Iterable[object]) -> str:
-    distinct = sorted({cut(value) for value in values})
-    more = f" and {len(distinct) - NAMES_SHOWN:,} more" if len(distinct) > NAMES_SHOWN else ""
-    return ", ".join(distinct[:NAMES_SHOWN]) + more
-
-
-def _key(record: Record) -> tuple[Any, ...]:
-    case = record.case
-    setting = vars(setting_of(case)) | {"phase": phase_of(case)}
-    return record.label, case.size, case.arch, *setting.values()
-
-
-def _source(records: Sequence[Record]) -> dict[str, str]:
-    versions = {f"{name} {version}" for r in records for name, version in r.versions.items()}
-    told = {
-        "Record": _several(f"{record.label}/{record.case}.json" for record in records),
-        "seeds": _several(record.case.seed for record in records),
-        "why": _several(record.reason for record in records if record.reason),
-        "commit": _several(record.commit or "unknown" for record in records),
-        "versions": _several(versions),
-        "kernels": _several(f"{op}: {name}" for r in records for op, name in r.kernels.items()),
-        "measured": _several(record.measured_at[:10] for record in records),
-    }
-    return {name: text for name, text in told.items() if text}
-
-
-def _sources(parts: Sequence[Section]) -> dict[tuple[Any, ...], dict[str, str]]:
-    """Of each row's Records that count: where they lie and what made them."""
-    grouped: dict[tuple[Any, ...], list[Record]] = {}
-    for part in parts:
-        chosen = {id(pick.record) for pick in part.evidence.chosen}
-        for record in part.evidence.records:
-            if record.case.phase not in LEARNED or id(record) in chosen:
-                grouped.setdefault(_key(record), []).append(record)
-    return {key: _source(records) for key, records in grouped.items()}
 
 
 def _most_shared_first(rows: pd.DataFrame) -> pd.DataFrame:
@@ -151,8 +103,8 @@ def _band(found: Attained) -> dict[str, Any]:
         "label": cut(points["label"]),
         "size": cut(points["size"]),
         "metric": one.panel.metric.name,
-        "cost": {name: cut(value) for name, value in vars(one.cost).items()},
-        "quality": {name: cut(value) for name, value in vars(one.quality).items()},
+        "cost": {name: cut(value) for name, value in one.cost._asdict().items()},
+        "quality": {name: cut(value) for name, value in one.quality._asdict().items()},
         "surfaces": {
             name: [[_number(x), _number(y)] for x, y in corners.tolist()]
             for name, corners in found.surfaces.items()
@@ -179,16 +131,10 @@ def _look(style: Style) -> dict[str, str]:
     }
 
 
-def first(parts: Sequence[Section]) -> Section:
-    """Where the page opens: most architectures compared, in most panels."""
-    return max(parts, key=lambda part: (sum(len(one.points) for one in part.found), len(part.rows)))
-
-
 def _start(parts: Sequence[Section]) -> dict[str, str]:
     """What the plots show before anybody chooses; what is not said, the page picks likewise."""
-    part = first(parts)
-    row = part.rows.iloc[0] if len(part.rows) else None
-    start = {} if row is None else {"label": cut(row["label"]), "size": cut(row["size"])}
+    part = next(part for part in parts if part.opening)
+    start = dict(zip(("label", "size"), map(cut, part.key), strict=True)) if part.rows else {}
     if part.found:
         one = part.found[0]
         start |= {"x": one.panel.metric.name, "y": "perplexity", "phase": one.cost.phase}
@@ -201,27 +147,26 @@ def payload(
     parts: Sequence[Section], looks: dict[str, Style], files: dict[str, str], most_bytes: int
 ) -> tuple[str, str | None]:
     """The plots' data, packed into at most that, and a sentence on what had to be left out."""
-    rows = [part.rows for part in parts if len(part.rows)]
+    rows = [part.explored for part in parts if len(part.explored)]
     if not rows:
         return packed("null"), None
-    every = kept = _most_shared_first(_worded(pd.concat(rows, ignore_index=True)))
-    sources, fixed = (
-        _sources(parts),
-        {
-            "archs": {cut(name): _look(style) for name, style in looks.items()},
-            "metrics": {
-                name: {
-                    "label": metric.label,
-                    "unit": metric.unit,
-                    "better": metric.better,
-                    "quality": name in QUALITIES,
-                }
-                for name, metric in METRICS.items()
-            },
-            "bands": [_band(one) for part in parts for one in part.evidence.attained],
-            "start": _start(parts),
+    every = sum(part.rows for part in parts)
+    kept = _most_shared_first(_worded(pd.concat(rows, ignore_index=True)))
+    sources = {key: source for part in parts for key, source in part.sources.items()}
+    fixed = {
+        "archs": {cut(name): _look(style) for name, style in looks.items()},
+        "metrics": {
+            name: {
+                "label": metric.label,
+                "unit": metric.unit,
+                "better": metric.better,
+                "quality": name in QUALITIES,
+            }
+            for name, metric in METRICS.items()
         },
-    )
+        "bands": [_band(one) for part in parts for one in part.evidence.attained],
+        "start": _start(parts),
+    }
     left_out = []
     while True:
         data = fixed | {"rows": _columns(kept, sources), "files": files}
@@ -232,8 +177,8 @@ def payload(
             files, left_out = {}, ["the downloads of tables and figures' numbers"]
         else:
             kept = kept.head(int(len(kept) * min(0.9, 0.95 * most_bytes / len(text))))
-    if len(kept) < len(every):
-        left_out += [f"{len(every) - len(kept):,} of {len(every):,} rows of the plots' data"]
+    if len(kept) < every:
+        left_out += [f"{every - len(kept):,} of {every:,} rows of the plots' data"]
     if not left_out:
         return text, None
     what = " and ".join(left_out)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from report.build import readings, slug
 from report.claims import Evidence
 from report.crossovers import crossovers
+from report.parts import readings, slug
 from report.plots import columns, frontier, length
 from report.plots.columns import Column
 from report.plots.drawing import save

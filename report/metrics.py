@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median, quantiles
 
 from report import compression, roofline
 from report.frontier import Better
@@ -16,6 +15,7 @@ from report.losses import (
     solved,
     tally,
 )
+from report.steps import middle_half, typical_s
 from results import Evaluation, Record, Tally
 
 COST_PHASES = ("train", "prefill", "decode")
@@ -36,6 +36,10 @@ class Metric:
     spread: Callable[[Record], tuple[float, float] | None] = lambda record: None
     # a word on the number, or in its place; None where there is nothing to say
     remark: Callable[[Record], str | None] = lambda record: None
+
+    def __reduce__(self) -> tuple[Callable[[str], "Metric"], tuple[str]]:
+        """Between processes a metric goes by its name."""
+        return _named, (self.name,)
 
 
 def _tokens_read_per_s(record: Record, step_s: float) -> float:
@@ -58,13 +62,12 @@ def _timed(
     def of(record: Record) -> float | None:
         if record.status != "ok" or record.case.phase not in phases or not record.step_s:
             return None
-        return at(record, median(record.step_s))
+        return at(record, typical_s(record.step_s))
 
     def spread(record: Record) -> tuple[float, float] | None:
         if of(record) is None or len(record.step_s) < 2:
             return None
-        first, _, third = quantiles(record.step_s, n=4, method="inclusive")
-        low, high = at(record, first), at(record, third)
+        low, high = (at(record, step_s) for step_s in middle_half(record.step_s))
         return None if low is None or high is None else (min(low, high), max(low, high))
 
     better: Better = "lower" if unit == "s" else "higher"
@@ -248,3 +251,7 @@ _ROWS = (
     ),
 )
 METRICS = {metric.name: metric for metric in _ROWS}
+
+
+def _named(name: str) -> Metric:
+    return METRICS[name]

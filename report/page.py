@@ -21,9 +21,10 @@ from report import claims, peers
 from report.answer import answer
 from report.build import Section
 from report.claims import Finding
-from report.explorer import cut, first, packed, payload
+from report.explorer import packed, payload
 from report.plots.drawing import Drawing
 from report.plots.style import styles
+from report.sources import cut
 from report.studies import Study
 
 HERE = Path(__file__).parent
@@ -126,11 +127,10 @@ def render(
     """The page; `folder` holds the figures as build.write left them."""
     scripts = [(HERE / name).read_text() for name in ("tables.js", "page.js")]
     plotly, plotly_hash = _plotly()
-    looks = styles(record.case.arch for part in parts for record in part.evidence.records)
+    looks = styles(arch for part in parts for arch in part.archs)
     files = _files(parts, found, ratios, extra)
     data, lacking = payload(parts, looks, files, DATA_BYTES)
     sections, left_out = _sections(parts, folder)
-    opening = first(parts) if parts else None
     return template("page.html.j2").render(
         allowed=" ".join([*map(_hash, scripts), plotly_hash]),
         scripts=[Markup(script) for script in scripts],
@@ -139,7 +139,7 @@ def render(
         lacking=lacking,
         answers=[
             (part.title, told)
-            for part in sorted(parts, key=lambda part: part is not opening)
+            for part in sorted(parts, key=lambda part: not part.opening)
             if (told := answer(part.found))
         ],
         sections=sections,

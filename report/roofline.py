@@ -9,8 +9,8 @@ say to each other is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from statistics import median
 
+from report.steps import typical_s
 from report.units import show
 from results import Record
 
@@ -83,7 +83,7 @@ def share(least_s: float | None, step_s: float) -> float | None:
 def _step_s(record: Record) -> float | None:
     """The median of the timed steps; None where none finished."""
     timed = record.status == "ok" and record.case.phase in FORWARDS
-    return median(record.step_s) if timed and record.step_s else None
+    return typical_s(record.step_s) if timed and record.step_s else None
 
 
 def remark(bound: Bound, record: Record) -> str | None:

@@ -58,7 +58,7 @@ def curves(records: Iterable[Record]) -> Iterator[tuple[str, pd.DataFrame]]:
     trained = [record for record in trained if record.case.seed == first]
 
     def place(record: Record) -> tuple[str, ...]:
-        return tuple(map(str, vars(setting_of(record.case)).values()))
+        return tuple(map(str, setting_of(record.case)))
 
     for _, group in groupby(sorted(trained, key=place), key=place):
         runs: dict[str, dict[float, Record]] = defaultdict(dict)

@@ -26,13 +26,17 @@ def leaders(rows: pd.DataFrame, panel: Panel) -> dict[int, tuple[str, ...]]:
     losses = dict(zip(quality["arch"], quality["value"], strict=True))
     costs = one_batch_per_length(of_metric(rows, panel.metric.name, panel.phase))
     known = costs[costs["arch"].isin(losses)].dropna(subset=["value"])
-    found = {}
-    for length in sorted(set(known["seq_len"])):
-        at = known[known["seq_len"] == length]
-        points = [(row["value"], losses[row["arch"]]) for row in at.to_dict("records")]
-        kept = pareto(points, panel.metric.better, QUALITY.better)
-        found[length] = tuple(sorted(at["arch"].iloc[kept]))
-    return found
+    points: dict[int, list[tuple[float, float]]] = {}
+    names: dict[int, list[str]] = {}
+    for length, arch, value in zip(known["seq_len"], known["arch"], known["value"], strict=True):
+        points.setdefault(length, []).append((value, losses[arch]))
+        names.setdefault(length, []).append(arch)
+    return {
+        length: tuple(
+            sorted(names[length][i] for i in pareto(at, panel.metric.better, QUALITY.better))
+        )
+        for length, at in sorted(points.items())
+    }
 
 
 def _runs(found: dict[int, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -14,11 +14,12 @@ https://doi.org/10.1287/opre.30.3.556
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -48,14 +49,15 @@ def _within(value: float, half: float) -> Estimate:
 
 def _student(freedom: float) -> float:
     """How many standard errors two sigma are: 14 with one degree of freedom, 4.5 with two."""
-    return float(stats.t.ppf(TAILS[1], freedom))
+    return float(special.stdtrit(freedom, TAILS[1]))
 
 
 def mean(values: Sequence[float]) -> Estimate | None:
     """Of independent values; None for fewer than two, which do not say how far they scatter."""
     if len(values) < 2:
         return None
-    return _within(float(np.mean(values)), _student(len(values) - 1) * float(stats.sem(values)))
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return _within(float(np.mean(values)), _student(len(values) - 1) * error)
 
 
 def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
@@ -70,6 +72,8 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estima
     sides = [list(ours.values()), list(theirs.values())]
     if min(map(len, sides)) < 2:
         return None
+    from scipy import stats  # takes a second, and most seeds are shared
+
     found = stats.ttest_ind(*sides, equal_var=False).confidence_interval(CONFIDENCE)
     apart = float(np.mean(sides[0]) - np.mean(sides[1]))
     return Estimate(value=apart, low=float(found.low), high=float(found.high))
@@ -98,8 +102,10 @@ def growth(lengths: Sequence[float], values: Sequence[float]) -> Estimate | None
 
 def batch_medians(step_s: Sequence[float]) -> list[float]:
     """Of successive parts of equal length; fewer steps than BATCHES are parts of their own."""
-    parts = np.array_split(np.asarray(step_s), min(BATCHES, len(step_s)))
-    return [float(np.median(part)) for part in parts]
+    parts = min(BATCHES, len(step_s))
+    length, longer = divmod(len(step_s), parts)  # the first few may be one longer
+    ends = [i * length + min(i, longer) for i in range(parts + 1)]
+    return [median(step_s[start:end]) for start, end in pairwise(ends)]
 
 
 def median_step(step_s: Sequence[float]) -> Estimate | None:
@@ -110,7 +116,7 @@ def median_step(step_s: Sequence[float]) -> Estimate | None:
 
 def normals(random: np.random.Generator, count: int) -> dict[int, Floats]:
     """Standard normal draws for each of `count` samples."""
-    return {i: random.standard_normal(DRAWS) for i in range(count)}
+    return dict(enumerate(random.standard_normal((count, DRAWS))))
 
 
 def redraw(

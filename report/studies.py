@@ -1,6 +1,6 @@
 """Studies: measurements that are no cell of the sweep, each a part of the page of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,10 +8,9 @@ import pandas as pd
 from report import scaling
 from report.choice import best_learning_rates
 from report.claims.evidence import Evidence
-from report.peers import is_peers
 from report.plots import scaling as plot_scaling
 from report.plots.drawing import Drawing
-from report.plots.style import Style, styles
+from report.plots.style import Style
 from report.provenance import failures
 from report.roofline import ceiling
 from report.table import tidy
@@ -26,7 +25,6 @@ class Study:
 
     title: str
     lead: str
-    evidence: Evidence  # for the claims
     drawings: list[Drawing]
     tables: list[tuple[str, pd.DataFrame]]
     failures: list[str]
@@ -36,27 +34,25 @@ def is_study(record: Record) -> bool:
     return record.case.phase in PHASES
 
 
-def evidence_of(records: Sequence[Record]) -> Evidence:
-    return Evidence(
-        records=list(records),
-        rows=tidy(records),
-        chosen=list(best_learning_rates(records)),
-        attained=[],
-    )
+def _by_label(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
+    found: dict[str, list[Record]] = {}
+    for record in filter(is_study, records):
+        found.setdefault(record.label, []).append(record)
+    return sorted(found.items())
 
 
-def studies(records: Sequence[Record]) -> list[Study]:
-    """One for each machine and kind that there are Records of."""
-    looks = styles(record.case.arch for record in records if not is_peers(record))
-    by_label: dict[str, list[Record]] = {}
-    for record in records:
-        if is_study(record):
-            by_label.setdefault(record.label, []).append(record)
-    several = len(by_label) > 1
+def readings(records: Iterable[Record]) -> list[Evidence]:
+    """For the claims, one for each machine."""
     return [
-        _scaling(label, own, looks, f"-{label}" * several)
-        for label, own in sorted(by_label.items())
+        Evidence(records=own, rows=tidy(own), chosen=list(best_learning_rates(own)), attained=[])
+        for _, own in _by_label(records)
     ]
+
+
+def studies(records: Iterable[Record], looks: dict[str, Style]) -> list[Study]:
+    """One for each machine and kind that there are Records of."""
+    every = _by_label(records)
+    return [_scaling(label, own, looks, f"-{label}" * (len(every) > 1)) for label, own in every]
 
 
 def _scaling(label: str, records: list[Record], looks: dict[str, Style], suffix: str) -> Study:
@@ -74,7 +70,6 @@ def _scaling(label: str, records: list[Record], looks: dict[str, Style], suffix:
     return Study(
         title=f"Scaling on {label}",
         lead=LEAD,
-        evidence=evidence_of(records),
         drawings=[drawing] if drawing else [],
         tables=[(title, rows) for title, rows in tables if len(rows)],
         failures=failures(records),

@@ -1,8 +1,10 @@
 """Tables for people: text in every cell, and a failure named where there is no number."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,7 +16,7 @@ from report.table import of_metric
 from report.units import show, show_count, show_length
 
 NOTHING = "–"
-ARCH = "architecture"
+ARCH, LOSS = "architecture", "test perplexity"
 # what stands in brackets after a metric of the same step
 BESIDE = {
     "train_throughput": "limit_fraction",
@@ -49,28 +51,34 @@ OF_TASKS = (
 )
 
 
-Row = dict[Hashable, Any]
+class Cell(NamedTuple):
+    arch: str
+    value: float
+    unit: str
+    status: str
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return FAILURES.get(self.status, self.status)
+        least = "≥ " * (self.status == "at least")
+        return least + show(self.value, self.unit) + "*" * (self.status == "in cache")
 
 
-def _cell(row: Row | None) -> str:
-    if row is None:
-        return NOTHING
-    if pd.isna(row["value"]):
-        return FAILURES.get(row["status"], row["status"])
-    least = "≥ " * (row["status"] == "at least")
-    return least + show(row["value"], row["unit"]) + "*" * (row["status"] == "in cache")
+def _columns(rows: pd.DataFrame, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """The rows, of each only these."""
+    return zip(*(rows[name].tolist() for name in names), strict=True)
 
 
-def _cells(rows: Iterable[Row], names: Sequence[str]) -> list[str]:
+def _shown(column: Iterable[Cell], names: Sequence[str]) -> list[str]:
     """Of each architecture the first."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        first.setdefault(row["arch"], row)
-    return [_cell(first.get(name)) for name in names]
+    first: dict[str, Cell] = {}
+    for cell in column:
+        first.setdefault(cell.arch, cell)
+    return [str(first[name]) if name in first else NOTHING for name in names]
 
 
 def cells(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    return _cells(rows[["arch", "value", "unit", "status"]].to_dict("records"), names)
+    return _shown(map(Cell._make, _columns(rows, Cell._fields)), names)
 
 
 def _beside(rows: pd.DataFrame, metric: str, phase: str) -> pd.DataFrame:
@@ -86,12 +94,13 @@ def _bracketed(numbers: Iterable[str], beside: Iterable[str]) -> list[str]:
     ]
 
 
-def _by_column(rows: pd.DataFrame) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows that stand in one column of a table, by what they share, in order."""
-    columns: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows[[*COLUMN, "arch", "value", "unit", "status"]].to_dict("records"):
-        columns.setdefault(tuple(row[name] for name in COLUMN), []).append(row)
-    return {key: columns[key] for key in sorted(columns)}
+def _by_column(rows: pd.DataFrame) -> dict[tuple[Any, ...], list[Cell]]:
+    """What stands in one column of a table, by what it shares, in order."""
+    columns: dict[tuple[Any, ...], list[Cell]] = {}
+    found = map(Cell._make, _columns(rows, Cell._fields))
+    for key, cell in zip(_columns(rows, COLUMN), found, strict=True):
+        columns.setdefault(key, []).append(cell)
+    return dict(sorted(columns.items(), key=itemgetter(0)))
 
 
 def _explained(metric: str, beside: pd.DataFrame) -> str:
@@ -139,7 +148,9 @@ def panel_costs(rows: pd.DataFrame, found: Sequence[Comparison]) -> Iterator[Pan
             yield PanelCosts(panel=panel, setting=setting, cells=dict(by_name))
 
 
-def summary(rows: pd.DataFrame, found: Sequence[Comparison]) -> pd.DataFrame:
+def summary(
+    rows: pd.DataFrame, found: Sequence[Comparison], compared: Sequence[PanelCosts]
+) -> pd.DataFrame:
     """One line for each architecture, in the settings of the frontier figure."""
     names = sorted(set(rows["arch"]))
     columns = {ARCH: names}
@@ -147,13 +158,13 @@ def summary(rows: pd.DataFrame, found: Sequence[Comparison]) -> pd.DataFrame:
     trained = trained_setting(rows)
     if trained is not None:
         quality = within(of_metric(rows, QUALITY.name), trained)
-        columns["test perplexity"] = cells(quality, names)
+        columns[LOSS] = cells(quality, names)
         bits = within(of_metric(rows, "bits_per_byte"), trained)
         columns["test bits/byte"] = cells(bits, names)
         columns["learning rate"] = _rates(quality, names)
         seeds = dict(zip(quality["arch"], quality["seeds"], strict=True))
         columns["seeds"] = [str(seeds.get(name, NOTHING)) for name in names]
-    for costs in panel_costs(rows, found):
+    for costs in compared:
         metric, setting = costs.panel.metric, costs.setting
         beside = within(_beside(rows, metric.name, setting.phase), setting)
         unit = " (tokens/s)" if metric.unit == "tokens/s" else ""
@@ -182,11 +193,10 @@ def by_length(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         several = picked["dtype"].nunique() > 1
         shares = _by_column(beside)
         for key, column in _by_column(picked).items():
-            cell = column[0]
-            heading = f"{show_length(cell['seq_len'])} × {cell['batch']}"
-            how = unusual(cell["mode"], cell["kernel"], cell["short_conv"], cell["ranks"])
-            heading = " ".join([heading, *[cell["dtype"]] * several, *how])
-            columns[heading] = _bracketed(_cells(column, names), _cells(shares.get(key, []), names))
+            seq_len, batch, dtype, *how = key
+            heading = f"{show_length(seq_len)} × {batch}"
+            heading = " ".join([heading, *[dtype] * several, *unusual(*how)])
+            columns[heading] = _bracketed(_shown(column, names), _shown(shares.get(key, []), names))
         title += f", {METRICS[metric].better} is better{_explained(metric, beside)}"
         tables.append((title, pd.DataFrame(columns)))
     return tables + what_fits(rows)

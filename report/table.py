@@ -1,34 +1,25 @@
 """All Records as one tidy table: a row for each architecture, setting and metric."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from report.choice import SETTING, Chosen, best_learning_rates, setting_of, values
+from report.choice import SETTING, Chosen, best_learning_rates, setting_of
 from report.metrics import METRICS, Metric
 from report.units import show
 from results import Case, Record
 from results.schema import LEARNED
 
-COLUMNS = [
-    "label",
-    "size",
-    "arch",
-    *SETTING,
-    "lr",
-    "lr_at_edge",
-    "seeds",
-    "metric",
-    "unit",
-    "value",
-    "low",
-    "high",
-    "status",
-]
+SHARED = ["label", "size", "arch", *SETTING, "lr", "lr_at_edge"]  # by all rows of one cell
+NUMBERS = ["value", "low", "high"]
+COLUMNS = [*SHARED, "seeds", "metric", "unit", *NUMBERS, "status"]
 
 
 def phase_of(case: Case) -> str:
@@ -39,43 +30,55 @@ def phase_of(case: Case) -> str:
 
 def _but_seed(record: Record) -> tuple[Any, ...]:
     case = record.case
-    _, *setting = values(setting_of(case))
+    _, *setting = setting_of(case)
     return record.label, case.size, case.arch, phase_of(case), *setting, case.grows or ""
 
 
-def _measured(metric: Metric, records: list[Record]) -> dict[str, Any] | None:
+@cache
+def _metrics(phase: str, grows: str | None) -> list[Metric]:
+    return [one for one in METRICS.values() if phase in one.phases and grows == one.grows]
+
+
+def _measured(metric: Metric, records: list[Record]) -> tuple[Any, ...] | None:
     """The mean over seeds, and how far it reaches: over the seeds and their timed steps."""
     values = [value for record in records if (value := metric.of(record)) is not None]
-    failed = [record.status for record in records if record.status != "ok"]
     remarks = [remark for record in records if (remark := metric.remark(record)) is not None]
-    if not values and not failed and not remarks:
-        return None
+    failed = [record.status for record in records if record.status != "ok"]
+    if not values:
+        why = [*failed, *remarks]
+        return (0, metric.name, metric.unit, None, None, None, why[0]) if why else None
     reaches = [spread for record in records if (spread := metric.spread(record)) is not None]
-    return {
-        "seeds": len(values),
-        "value": fmean(values) if values else None,
-        "low": min([*values, *(low for low, _ in reaches)], default=None),
-        "high": max([*values, *(high for _, high in reaches)], default=None),
-        "status": [*remarks, "ok"][0] if values else [*failed, *remarks][0],
-    }
+    low, high = (
+        min([*values, *(low for low, _ in reaches)]),
+        max([*values, *(r[1] for r in reaches)]),
+    )
+    status = remarks[0] if remarks else "ok"
+    return len(values), metric.name, metric.unit, fmean(values), low, high, status
 
 
-def _rows(records: list[Record], chosen: dict[int, Chosen]) -> Iterator[dict[str, Any]]:
+def _cells(
+    records: list[Record], chosen: dict[int, Chosen]
+) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+    """What the rows of each cell share, and the rest of each row."""
     keyed = sorted(((_but_seed(record), record) for record in records), key=itemgetter(0))
     for key, group in groupby(keyed, key=itemgetter(0)):
         seeds = [record for _, record in group]
         picks = [chosen[id(record)] for record in seeds if id(record) in chosen]
-        shared = dict(zip(COLUMNS, key[:-1], strict=False))  # `grows` is in the metric's name
         rates = {pick.record.case.lr for pick in picks} - {None}  # a checkpoint was trained at none
-        shared["lr"] = ", ".join(sorted(f"{rate:g}" for rate in rates))
-        shared["lr_at_edge"] = any(pick.at_edge for pick in picks)
+        lr = ", ".join(sorted(f"{rate:g}" for rate in rates))
         case = seeds[0].case
-        for metric in METRICS.values():
-            if case.phase not in metric.phases or case.grows != metric.grows:
-                continue
-            measured = _measured(metric, seeds)
-            if measured is not None:
-                yield {**shared, "metric": metric.name, "unit": metric.unit, **measured}
+        measured = [_measured(metric, seeds) for metric in _metrics(case.phase, case.grows)]
+        # `grows` is in the metric's name
+        shared = (*key[:-1], lr, any(pick.at_edge for pick in picks))
+        yield shared, [row for row in measured if row is not None]
+
+
+def _column(name: str, values: Iterable[Any]) -> NDArray[Any]:
+    """Words as plain objects, which are quicker to go through one by one than pandas' own."""
+    found = list(values)
+    if name in NUMBERS:
+        return np.array(found, float)
+    return np.array(found, object if found and isinstance(found[0], str) else None)
 
 
 def tidy(records: Iterable[Record]) -> pd.DataFrame:
@@ -83,7 +86,16 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
     records = list(records)
     chosen = {id(pick.record): pick for pick in best_learning_rates(records)}
     counted = [r for r in records if r.case.phase not in LEARNED or id(r) in chosen]
-    frame = pd.DataFrame(list(_rows(counted, chosen)), columns=COLUMNS)
+    cells = list(_cells(counted, chosen))
+    shared = zip(*(shared for shared, _ in cells), strict=True)
+    own = zip(*(row for _, rows in cells for row in rows), strict=True)
+    of_cell = np.repeat(np.arange(len(cells)), [len(rows) for _, rows in cells])
+    columns = {n: _column(n, v)[of_cell] for n, v in zip(SHARED, shared, strict=False)}
+    columns |= {n: _column(n, v) for n, v in zip(COLUMNS[len(SHARED) :], own, strict=False)}
+    frame = pd.DataFrame(
+        {name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()},
+        columns=COLUMNS,
+    )
     metrics = pd.CategoricalDtype(list(METRICS))  # found in the whole by number, not by letters
     return frame.astype({"metric": metrics, "value": float, "low": float, "high": float})
 

@@ -9,10 +9,7 @@ from rich.text import Text
 
 from report import peers
 from report.build import Section
-from report.choice import within
-from report.compare import QUALITY, trained_setting
-from report.summary import NOTHING, PanelCosts, cells, panel_costs
-from report.table import of_metric
+from report.summary import ARCH, LOSS, NOTHING, PanelCosts
 from report.units import show_length
 
 EXPLANATION = "below each cost: length × batch; *: on its Pareto frontier with perplexity"
@@ -26,11 +23,8 @@ def _heading(costs: PanelCosts) -> str:
 
 def table(section: Section) -> Table:
     """A line for each architecture, a star on each cost in which it is on the frontier."""
-    names = sorted(set(section.rows["arch"]))
-    trained = trained_setting(section.rows)
-    losses = of_metric(section.rows, QUALITY.name)
-    quality = cells(within(losses, trained), names) if trained else [NOTHING] * len(names)
-    costs = list(panel_costs(section.rows, section.found))
+    names, costs = section.summary[ARCH], section.costs
+    quality = section.summary.get(LOSS, [NOTHING] * len(names))
     shown = Table(
         title=Text(section.title, style="bold"),
         caption=EXPLANATION if costs else None,

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from report.__main__ import main
-from report.explorer import LONGEST, cut
+from report.sources import LONGEST, cut
 from tests.report_records import machine, quality, record
 
 CHROMIUM = shutil.which("chromium")

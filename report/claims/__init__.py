@@ -40,15 +40,11 @@ class Finding:
     label: str
     tier: str
     judgement: Judgement
+    files: list[str]  # the Records behind it, under results/
 
     @property
     def verdict(self) -> str:
         return SHOWN[self.judgement.verdict]
-
-    @property
-    def files(self) -> list[str]:
-        """The Records behind it, under results/."""
-        return sorted({f"{r.label}/{r.case}.json" for r in self.judgement.records})
 
 
 CLAIMS = (
@@ -231,6 +227,7 @@ def _finding(claim: Claim, sizes: Iterable[Evidence]) -> Finding:
         label=evidence.records[0].label,
         tier=evidence.tier,
         judgement=judgement,
+        files=sorted({f"{r.label}/{r.case}.json" for r in judgement.records}),
     )
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 import pandas as pd
 
 from report.attainment import Attained
-from report.choice import SETTING, Chosen, Setting, one_batch_per_length, setting_of
-from report.metrics import METRICS
+from report.choice import Chosen, Setting, one_batch_per_length, setting_of, settings
+from report.metrics import COST_PHASES, METRICS
 from report.statistics import Estimate, growth, mean
 from report.table import of_metric
 from results import Record
@@ -145,15 +145,19 @@ class Evidence:
     def cells(self, metric: str, phase: str) -> dict[str, list[Record]]:
         """Each architecture's timed cells over length: one batch a length, run alike."""
         rows = one_batch_per_length(of_metric(self.rows, metric, phase))
-        settings = {
-            Setting(**{name: row[name] for name in SETTING}) for row in rows.to_dict("records")
-        }
         found: dict[str, list[Record]] = {}
-        for record in sorted(self.records, key=lambda record: record.case.seq_len):
-            if record.case.phase != phase or setting_of(record.case) not in settings:
-                continue
-            if METRICS[metric].of(record) is not None:
-                found.setdefault(record.case.arch, []).append(record)
+        for setting in sorted(set(settings(rows)), key=lambda setting: setting.seq_len):
+            for record in self._timed.get(setting, []):
+                if METRICS[metric].of(record) is not None:
+                    found.setdefault(record.case.arch, []).append(record)
+        return found
+
+    @cached_property
+    def _timed(self) -> dict[Setting, list[Record]]:
+        found: dict[Setting, list[Record]] = {}
+        for record in self.records:
+            if record.case.phase in COST_PHASES:
+                found.setdefault(setting_of(record.case), []).append(record)
         return found
 
     def trained(self, phase: str) -> dict[Setting, dict[str, Seeds]]:

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from report.attainment import costs
-from report.choice import setting_of, valid_nats
+from report.choice import run_in, setting_of, valid_nats
 from report.claims.evidence import (
     SEEDS,
     STATE_SPACE,
@@ -68,16 +68,9 @@ def quality_is_paid(evidence: Evidence) -> Judgement:
     records = [*runs[ours].values(), *runs[theirs].values()]
     paid = []
     for comparison in (found.comparison for found in evidence.attained):
-        cells = {
-            arch: [
-                record
-                for record in evidence.records
-                if record.case.arch == arch
-                and setting_of(record.case) == comparison.cost
-                and comparison.panel.metric.of(record) is not None
-            ]
-            for arch in (ours, theirs)
-        }
+        timed = run_in(evidence.records, comparison.cost)
+        known = [record for record in timed if comparison.panel.metric.of(record) is not None]
+        cells = {arch: [r for r in known if r.case.arch == arch] for arch in (ours, theirs)}
         if comparison.panel.name not in PAID or not all(cells.values()):
             continue
         paid.append(_times_dearer(comparison, cells[ours], cells[theirs]))

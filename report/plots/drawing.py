@@ -1,6 +1,6 @@
 """A finished figure and the numbers in it, saved side by side under one stem."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,16 +15,29 @@ class Drawing:
     title: str
     caption: str  # how to read it
     alt: str  # what it shows, for who cannot see it
-    figure: Figure
+    figure: Figure | None  # None: saved
     data: pd.DataFrame
 
     @paper
     def save(self, folder: Path) -> list[Path]:
-        """Writes the SVG, the PNG and a CSV of exactly the numbers drawn."""
-        numbers = folder / f"{self.stem}.csv"
-        drawn = [save(self.figure, folder / f"{self.stem}.{kind}") for kind in ("svg", "png")]
-        self.data.to_csv(numbers, index=False)
+        """The SVG, the PNG and a CSV of exactly the numbers drawn, written unless they have been.
+
+        Raises OSError if they cannot be.
+        """
+        drawn, numbers = (
+            [folder / f"{self.stem}.{kind}" for kind in ("svg", "png")],
+            folder / f"{self.stem}.csv",
+        )
+        if self.figure is not None:
+            for path in drawn:
+                save(self.figure, path)
+            self.data.to_csv(numbers, index=False)
         return [*drawn, numbers]
+
+    def drawn(self, folder: Path) -> "Drawing":
+        """Saved, and without the figure."""
+        self.save(folder)
+        return replace(self, figure=None)
 
 
 def save(figure: Figure, path: Path, dpi: int = 160) -> Path:
