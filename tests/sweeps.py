@@ -12,9 +12,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import results
+from results import Record
 
 ROOT = Path(__file__).parents[1]
 MARK = "SEQFRONTIER_TEST_SWEEP"  # in the environment of all that a sweep starts
@@ -46,11 +48,11 @@ class Sweep:
     """One under way, of `checkout` into `root`."""
 
     def __init__(self, checkout: Path, root: Path, *asked: str, **environment: str) -> None:
-        self.mark, self.output = str(uuid.uuid4()), tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.mark, self.output = str(uuid.uuid4()), tempfile.TemporaryFile("a+")  # noqa: SIM115
         # not a pipe, which whatever outlives the sweep would keep open
         command = [sys.executable, "-m", "pytest", "benchmarks", "-p", "no:cacheprovider"]
         command += ["--device", "cpu", "--label", LABEL, "--results", str(root), *asked]
-        own = {"OMP_NUM_THREADS": "1", MARK: self.mark} | environment
+        own = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", MARK: self.mark} | environment
         self.process = subprocess.Popen(
             command,
             cwd=checkout,
@@ -71,8 +73,12 @@ class Sweep:
         end_s = time.monotonic() + DYING_S
         while (left := self._processes()) and time.monotonic() < end_s:
             time.sleep(0.02)
-        self.output.seek(0)
-        return Ran(code, self.output.read(), left)
+        return Ran(code, self.said(), left)
+
+    def said(self) -> str:
+        """So far."""
+        self.output.seek(0)  # for the sweep too, which appends all the same
+        return self.output.read()
 
     def until(self, happened: Callable[[], bool], limit_s: float = 120.0) -> None:
         """Returns once that has happened. Raises TimeoutError if the sweep is over before."""
@@ -87,6 +93,10 @@ class Sweep:
     def limit(self, what: int, most: int) -> None:
         """RLIMIT_* of it and of what it starts from now on."""
         resource.prlimit(self.process.pid, what, (most, most))
+
+    def lowest_free_descriptor(self) -> int:
+        taken = {int(path.name) for path in Path(f"/proc/{self.process.pid}/fd").iterdir()}
+        return next(number for number in count() if number not in taken)
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -110,13 +120,18 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((root / LABEL).glob("*.json"))}
 
 
+def read(root: Path) -> list[Record]:
+    """Those that can be."""
+    return results.load([LABEL], root).records if files(root) else []
+
+
 def hidden(root: Path) -> list[str]:
     return sorted(path.name for path in (root / LABEL).glob(".*"))
 
 
 def statuses(root: Path) -> Counter[str]:
     """How many Records say what; those that cannot be read, too."""
-    if not any((root / LABEL).glob("*.json")):
+    if not files(root):
         return Counter()
     loaded = results.load([LABEL], root)
     count = Counter(record.status for record in loaded.records)
