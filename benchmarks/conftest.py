@@ -1,5 +1,6 @@
 """The only file that knows pytest: options, order, the table at the end, what is printed."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     reporter.showfspath = False
 
 
+def interrupt_once(*signalled: object) -> None:
+    """Ctrl-C ends the sweep; another one would only tear what that takes, a moment."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
+    signal.signal(signal.SIGINT, interrupt_once)
     try:
         session.config.stash[SESSION] = Session(session.config.option)
     except ValueError as error:
@@ -152,8 +160,11 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
         writer.line(line, **{colour: True})
     # here, as pytest keeps what is printed during a teardown
     if report.when == "teardown" and case == item.config.stash[SESSION].last_timed:
-        for first, kept in item.config.stash[SESSION].revisit():
-            writer.line(revisits.line(first, kept), light=True)
+        try:
+            for first, kept in item.config.stash[SESSION].revisit():
+                writer.line(revisits.line(first, kept), light=True)
+        except Halt as error:
+            item.session.shouldfail = str(error)
     return report
 
 

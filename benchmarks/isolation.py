@@ -3,7 +3,8 @@ sweep goes on with a new process. One that does well is used again, as starting 
 
 import queue
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -39,6 +40,7 @@ class Worker:
         self.arguments = [device] if core is None else [device, str(core)]
         self.environment = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
         self.child: Child | None = None
+        self.used = False  # the child has measured something
         self.closing = False  # whoever asks meanwhile, in another thread, is told so
 
     def start(self) -> Child:
@@ -48,18 +50,34 @@ class Worker:
                 self.child = Child("benchmarks.worker", *self.arguments, **self.environment)
             except OSError as error:
                 raise Halt(f"no process can be started to measure in: {error}") from None
+            self.used = False
+        if self.closing:  # maybe only just
+            self.child.kill()
+            raise Halt("the sweep ends here")
         return self.child
+
+    def load(self) -> float:
+        """Seconds waited until the process has loaded. Raises as `ask` does."""
+        began = time.perf_counter()
+        self._have(Child.load)
+        return time.perf_counter() - began
 
     def ask(self, job: dict[str, Any], limit_s: float | None = None) -> dict[str, Any]:
         """Raises Ended if the process does not answer, Halt if there can be none."""
+        answer: dict[str, Any] = self._have(lambda child: child.ask(job, limit_s))
+        return answer
+
+    def _have(self, what: Callable[[Child], Any]) -> Any:
         child = self.start()
         try:
-            return child.ask(job, limit_s)
+            return what(child)
         except Ended:
             if self.closing:
                 raise Halt("the sweep ends here") from None
             self.child = None
             raise
+        except OSError as error:
+            raise Halt(f"no process can be asked: {error}") from None
 
     def measure(
         self,
@@ -73,12 +91,31 @@ class Worker:
     ) -> tuple[Record, dict[str, float]]:
         """The Record of `case`, saved, and where the time went; `again` visits it once more.
 
-        A crash is an error on record, that no answer of an earlier run makes place for. Raises
-        KernelRefused, and Halt if Records cannot be saved.
+        A crash is an error on record, that no answer of an earlier run makes place for. Out of
+        memory is asked again of a process that has measured nothing else: what an earlier cell did
+        not give back is not held against this one. Raises KernelRefused, and Halt if Records cannot
+        be kept.
         """
+        used = self.used and self.child is not None
+        record, spent_s = self._measure(case, env, root, sources, limit_s, again)
+        if record.status == "oom" and used:
+            record, spent_s = self._measure(case, env, root, sources, limit_s, again)
+        return record, spent_s
+
+    def _measure(
+        self,
+        case: Case,
+        env: Environment,
+        root: Path,
+        sources: Sequence[str],
+        limit_s: float,
+        again: bool,
+    ) -> tuple[Record, dict[str, float]]:
         job = {"case": asdict(case), "env": asdict(env), "root": str(root), "again": again}
         job |= {"corpus": list(sources), "limit_s": limit_s}
         try:
+            loading_s = self.load()
+            self.used = True
             answer = self.ask({"do": "measure", **job}, limit_s + grace_s(limit_s))
         except Ended as ended:
             failed = harness.record(case, env, status=ended.status, reason=ended.reason)
@@ -88,10 +125,13 @@ class Worker:
             raise KernelRefused(answer["refused"])
         if "unsaved" in answer:
             raise Halt(unsaved(answer["unsaved"]))
-        record = results.read(record_path(case, env.label, root))
+        try:
+            record = results.read(record_path(case, env.label, root))
+        except results.UnreadableRecord as error:
+            raise Halt(f"what was kept just now cannot be read: {error.__cause__}") from None
         if record.status in ("oom", "timeout"):
             self.close()  # whatever it still holds is not held against the next
-        return record, answer["spent_s"]
+        return record, answer["spent_s"] | {"starting": loading_s}
 
     def kill(self) -> None:
         """End the process; a thread that asks it returns."""

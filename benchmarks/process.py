@@ -1,6 +1,11 @@
-"""A child process that answers a line with a line, and what is known when it does not."""
+"""A child process that answers a line with a line, and what is known when it does not.
+
+`python -m benchmarks.process MODULE ARGUMENTS` is such a child: it calls the module's `main` with
+where its answers go, and the arguments.
+"""
 
 import ctypes
+import importlib
 import json
 import os
 import re
@@ -18,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 REASON_CHARACTERS = 500
 ENDING_S = 10.0  # that a child which hangs up may take to end
+LOADING_S = 600.0  # that a child may take to import its module, on whatever file system
 
 
 class Ended(Exception):
@@ -32,16 +38,16 @@ class Ended(Exception):
 
 
 class Child:
-    """`python -m MODULE ARGUMENTS`, in a process group of its own: what ends the parent by Ctrl-C
-    does not reach it, and what it starts ends with it."""
+    """A module's `main(answers, *arguments)` in a process group of its own: what ends the parent by
+    Ctrl-C does not reach it, and what it starts ends with it."""
 
     def __init__(self, module: str, *arguments: str, **environment: str) -> None:
         """Raises OSError if no process can be started."""
         self.stderr: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115
-        self.unread = b""
+        self.unread, self.loaded = b"", False
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-m", __name__, module, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.stderr,
@@ -59,10 +65,21 @@ class Child:
         with suppress(BrokenPipeError):  # then there is no answer to read either
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
 
+    def load(self) -> None:
+        """Wait until it is. Raises Ended, with the child gone, if it ends before."""
+        if not self.loaded:
+            self._answer(LOADING_S, _out_of_memory_kills())
+            self.loaded = True
+
     def ask(self, job: dict[str, Any], limit_s: float | None = None) -> dict[str, Any]:
-        """Its answer. Raises Ended, with the child gone, if there is none after `limit_s`."""
+        """Its answer. Raises Ended, with the child gone, if there is none `limit_s` after it was
+        loaded and asked."""
+        self.load()
         killed_before = _out_of_memory_kills()
         self.tell(job)
+        return self._answer(limit_s, killed_before)
+
+    def _answer(self, limit_s: float | None, killed_before: int | None) -> dict[str, Any]:
         line = self._line(limit_s)
         if line:
             sys.stderr.write(self._said())
@@ -152,6 +169,7 @@ def serve() -> TextIO:
 
     What its code prints must not be taken for an answer: from here on stdout is stderr. It ends
     with its parent, even one that is killed, and is the first to go if memory runs out.
+    Raises SystemExit if its parent is gone already.
     """
     answers = open(os.dup(1), "w", buffering=1)  # noqa: SIM115
     os.dup2(2, 1)
@@ -159,4 +177,19 @@ def serve() -> TextIO:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(PermissionError):
             Path("/proc/self/oom_score_adj").write_text("1000")
+    hung_up = select.poll()
+    hung_up.register(0, 0)  # for what is always told: that nobody can write to stdin any more
+    if hung_up.poll(0):
+        sys.exit("the process that wanted answers has ended")
     return answers
+
+
+def main() -> None:
+    answers = serve()
+    module = importlib.import_module(sys.argv[1])
+    print(json.dumps({"loaded": module.__name__}), file=answers)
+    module.main(answers, *sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ class Session:
         first, *others = machine.cores() if device == "cpu" else [None]
         machine.use_cores(*(others or [first]))  # not where cells are timed
         self.worker, self.crew_cores = Worker(device, first), others
-        self.env = self._environment(device)
         self.ledger, self.began_s = Ledger(), time.perf_counter()
+        self.env = self._environment(device)
         self.had: dict[Case, Record] = {}  # by earlier runs
         self.todo: set[Case] = set()
         self.out_of_memory: dict[tuple[str, ...], int] = {}  # shortest length that did not fit
@@ -53,7 +54,10 @@ class Session:
     def _ask(self, do: str, **job: Any) -> dict[str, Any]:
         """Raises ValueError if the worker cannot answer."""
         try:
-            return self.worker.ask({"do": do, **job})
+            self.ledger.add({"starting": self.worker.load()})
+            asked = {"do": do, **job}
+            answer: dict[str, Any] = self.ledger.run(do, lambda: self.worker.ask(asked))
+            return answer
         except (Ended, Halt) as error:
             raise ValueError(f"nothing can be measured: {do}: {error}") from None
 
@@ -71,7 +75,7 @@ class Session:
         self.todo = set(todo)
         self.last_timed = next((case for case in reversed(todo) if case.phase in TIMED), None)
         for dtype in sorted({case.dtype for case in todo}):
-            self.env.ceilings.update(self._ceilings(dtype))
+            self.env.ceilings.update(self._ask("ceilings", device=self.env.device, dtype=dtype))
         if self.options.fresh:
             for case in todo:
                 checkpoint_path(self.path(case)).unlink(missing_ok=True)
@@ -110,6 +114,13 @@ class Session:
                 "use --results DIR with a folder you may write"
             ) from None
 
+    def _claims(self) -> bool:
+        """Whether the folder is still there, and the one that was claimed."""
+        assert self.lock is not None
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self.lock), self.folder.stat())
+        return False
+
     def _has(self, case: Case) -> bool:
         """Whether an earlier run answered. An error is no answer: it is measured again; a file that
         is no Record stays, and is told."""
@@ -126,10 +137,6 @@ class Session:
     def path(self, case: Case) -> Path:
         return record_path(case, self.env.label, self.root)
 
-    def _ceilings(self, dtype: str) -> dict[str, dict[str, Any]]:
-        asked = {"device": self.env.device, "dtype": dtype}
-        return self.ledger.run("ceilings", lambda: self._ask("ceilings", **asked))
-
     def finished(self, case: Case) -> Record | None:
         """The Record of `case` that an earlier run saved, or None.
 
@@ -141,6 +148,8 @@ class Session:
 
     def measure(self, case: Case) -> Record:
         """The Record of `case`, saved. Raises KernelRefused, and Halt if there can be no more."""
+        if not self._claims():
+            raise Halt(f"{self.folder} was removed meanwhile; run this again")
         future = self.training.get(case)
         if future is not None and not future.cancel():
             record: Record = self.ledger.run("training", future.result)

@@ -1,21 +1,22 @@
-"""The process that cells are measured in: `python -m benchmarks.worker DEVICE [CORE]`.
+"""What runs in the process that cells are measured in, which benchmarks/process.py starts.
 
 Each line of stdin is a job, answered with a line of JSON; benchmarks/isolation.py is the other end.
 What the harness does not expect ends the process, with its traceback on stderr: whoever asked makes
 a Record of it and starts a new one.
 """
 
+import errno
 import faulthandler
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import results
 from archs._ops import KernelRefused
-from benchmarks import corpus, harness, machine, process
+from benchmarks import corpus, harness, machine
 from benchmarks.harness import Ledger
 from benchmarks.machine import Environment
 from benchmarks.training import checkpoint_path
@@ -23,6 +24,8 @@ from results import Case
 from results.schema import record_path
 
 Job = dict[str, Any]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def environment(job: Job) -> Job:
@@ -51,9 +54,15 @@ def measure(job: Job) -> Job:
             )
     except KernelRefused as error:
         return {"refused": str(error)}
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return {"unsaved": f"{error.strerror}: {path}"}  # as far as its training is
     try:
         record.save(root)
     except OSError as error:
+        if error.errno == errno.EMFILE:  # a trouble of this process, which another one has not
+            raise
         return {"unsaved": f"{error.strerror}: {path}"}
     checkpoint_path(path).unlink(missing_ok=True)
     return {"spent_s": ledger.spent_s}
@@ -66,17 +75,11 @@ JOBS: dict[str, Callable[[Job], Job]] = {
 }
 
 
-def main() -> None:
-    answers = process.serve()
+def main(answers: TextIO, device: str, *cores: str) -> None:
     faulthandler.enable()
-    device, *cores = sys.argv[1:]
     machine.settle()
     if device == "cpu":
         machine.use_cores(*map(int, cores))
     for line in sys.stdin:
         job = json.loads(line)
         print(json.dumps(JOBS[job["do"]](job)), file=answers)
-
-
-if __name__ == "__main__":
-    main()

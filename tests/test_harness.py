@@ -1,5 +1,7 @@
 """The harness on a CPU, with a stopwatch that lies still, and with faults put in."""
 
+import time
+
 import pytest
 import torch
 
@@ -46,6 +48,17 @@ def test_peak_is_the_most_alive_at_once():
     peak = machine.peak_memory("cpu", run)
     assert peak.peak_method == "torch cpu allocator trace" and peak.reserved_bytes is None
     assert 2 * 2**22 <= peak.peak_bytes < 2 * 2**22 + 4096
+
+
+def test_memory_is_traced_again_if_the_clock_was_set_meanwhile(monkeypatch):
+    now, runs = time.time, []
+
+    def run():
+        runs.append(torch.empty(2**20))
+
+    monkeypatch.setattr(time, "time", lambda: now() - 3600 * bool(runs))
+    assert machine.peak_memory("cpu", run).peak_bytes == 2**22
+    assert len(runs) == 2
 
 
 def test_peak_of_a_training_step_holds_weights_gradients_and_moments():

@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 import results
 from archs._ops import KernelRefused
-from benchmarks import isolation, process
+from benchmarks import harness, isolation, process
 from benchmarks.isolation import Crew, Halt, Worker
 from benchmarks.machine import Environment
 from benchmarks.process import Child, Ended
@@ -67,6 +69,7 @@ def test_an_end_says_why(child, way, reason):
 
 
 def test_a_kill_while_the_kernel_ran_out_of_memory_is_that(child, monkeypatch):
+    child.load()
     kills = iter([3, 4])
     monkeypatch.setattr(process, "_out_of_memory_kills", lambda: next(kills))
     with pytest.raises(Ended, match="memory ran out") as caught:
@@ -110,6 +113,25 @@ def test_a_child_ends_with_a_parent_that_is_killed():
     wait_until_dead(int(killed.stdout))
 
 
+def test_a_child_does_nothing_for_a_parent_that_is_killed_while_it_loads():
+    code = (
+        "import os, signal; from benchmarks.process import Child; child = Child('tests.children');"
+        "print(child.process.pid, flush=True); child.tell({'way': 'hang'});"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    wait_until_dead(int(killed.stdout))
+
+
+def test_the_time_to_load_counts_for_no_limit(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(2)")
+    child = Child("tests.children", PYTHONPATH=str(tmp_path))
+    try:
+        assert child.ask({"way": "well"}, limit_s=1.0)["way"] == "well"
+    finally:
+        child.close()
+
+
 def quality(**changes):
     given = {"tokens": 64, "lr": 0.01, "corpus": "mine"} | changes
     return Case(phase="quality", arch="gru", size="100k", seq_len=8, batch=2, **given)
@@ -146,6 +168,18 @@ def test_a_crash_is_the_record_of_its_case_only(tmp_path, text, capsys):
         worker.close()
 
 
+@pytest.mark.parametrize(("used", "asked"), [(True, 2), (False, 1)])
+def test_out_of_memory_is_believed_of_a_process_that_measured_nothing_else(
+    tmp_path, monkeypatch, used, asked
+):
+    worker, oom = Worker("cpu"), harness.record(quality(), ENV, status="oom")
+    told = iter([(oom, {})] + [(replace(oom, status="ok"), {})] * (asked - 1))
+    monkeypatch.setattr(worker, "_measure", lambda *args: next(told))
+    worker.child, worker.used = object(), used
+    record, _ = worker.measure(quality(), ENV, tmp_path, limit_s=60.0)
+    assert record.status == ("ok" if used else "oom") and not list(told)
+
+
 def test_a_crew_loses_a_case_and_not_a_core(tmp_path, text):
     crew = Crew([0], ENV, tmp_path / "results")
     try:
@@ -172,6 +206,16 @@ def test_a_crew_that_is_sent_home_leaves_nothing_behind(tmp_path, text):
     assert not list((tmp_path / "results").rglob("*"))
 
 
+def test_no_process_is_started_once_the_sweep_ends(monkeypatch):
+    begun = Mock()
+    monkeypatch.setattr(isolation, "Child", begun)
+    worker = Worker("cpu")
+    worker.kill()
+    with pytest.raises(Halt, match="the sweep ends here"):
+        worker.ask({"do": "ceilings"})
+    begun.return_value.kill.assert_called()
+
+
 def test_no_process_to_be_had_ends_the_sweep(monkeypatch):
     def refused(*arguments, **environment):
         raise OSError(24, "Too many open files")
@@ -179,6 +223,14 @@ def test_no_process_to_be_had_ends_the_sweep(monkeypatch):
     monkeypatch.setattr(isolation, "Child", refused)
     with pytest.raises(Halt, match="no process can be started to measure in"):
         Worker("cpu").ask({"do": "ceilings"})
+
+
+def test_what_cannot_be_read_back_ends_the_sweep(tmp_path, monkeypatch):
+    worker = Worker("cpu")
+    monkeypatch.setattr(worker, "load", lambda: 0.0)
+    monkeypatch.setattr(worker, "ask", lambda *asked: {"spent_s": {}})
+    with pytest.raises(Halt, match=r"cannot be read: .*No such file"):
+        worker.measure(quality(), ENV, tmp_path, limit_s=60.0)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

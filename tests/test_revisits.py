@@ -1,11 +1,14 @@
 """Which cells are measured again, and which visit is kept: the sentinel says, never the steps."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from benchmarks import harness, timing
+from benchmarks import conftest, harness, timing
 from benchmarks.harness import Ledger
+from benchmarks.isolation import Halt
 from benchmarks.machine import Environment
 from benchmarks.revisits import calm_s, calmer, line, to_revisit, until_calm
 from results import Case, Visit
@@ -104,3 +107,15 @@ def test_another_visit_times_the_same_cell(first):
 def test_a_visit_without_time_leaves_the_first(first):
     kept = harness.revisit(first, ENV, -1.0, Ledger())
     assert kept == first and line(first, kept).endswith("this visit did not finish")
+
+
+def test_a_visit_that_cannot_be_kept_ends_the_sweep():
+    sweep = Mock(last_timed="a case", **{"revisit.side_effect": Halt("no room")})
+    item = Mock(
+        **{"config.stash": {conftest.SESSION: sweep}, "callspec.params": {"case": "a case"}}
+    )
+    told = conftest.pytest_runtest_makereport(item, None)
+    next(told)
+    with pytest.raises(StopIteration):
+        told.send(SimpleNamespace(when="teardown"))
+    assert item.session.shouldfail == "no room"

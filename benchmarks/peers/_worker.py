@@ -1,4 +1,4 @@
-"""One side of a pair in a process of its own: `python -m benchmarks.peers._worker`.
+"""One side of a pair, in a process of its own that benchmarks/process.py starts.
 
 The first line it reads is its job; after that every line asks for a step, timed by this process's
 own CPU time, or for the facts at the end. It ends when its input does.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from archs._ops import noting_kernels
 from archs._sizes import NAMED
-from benchmarks import machine, peers, process
+from benchmarks import machine, peers
 from benchmarks.peers._pair import DECODE_ROOM, FIRST_TOKENS, PROFILED, REHEARSALS, SIZE
 from benchmarks.peers._peer import Ours, Side
 
@@ -123,8 +123,7 @@ def profile(work: Work, steps: int) -> dict[str, float]:
     return {op.key: op.self_cpu_time_total / 1e6 / steps for op in trace.key_averages()}
 
 
-def main() -> None:
-    answers = process.serve()
+def main(answers: TextIO) -> None:
     machine.settle()
     machine.use_cores(machine.cores()[0])  # the same for both: both start from the same choice
     job = json.loads(sys.stdin.readline())
@@ -150,7 +149,3 @@ def answer_all(job: dict[str, Any], kernels: dict[str, str], answers: TextIO) ->
         else:
             answer = facts(work, asked["with_peak"], PROFILED[job["phase"]]) | {"kernels": kernels}
         print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()
