@@ -26,6 +26,7 @@ ON_REQUEST = (
     "linear_attention",
     "mamba3",
     "mla",
+    "mlstm",
     "moe",
     "retnet",
     "slstm",
