@@ -130,6 +130,8 @@ def tune(options: argparse.Namespace) -> int:
         )
     session = Session(options)
     try:
+        if trained := {case.arch for case in session.cases if case.lr is None}:
+            raise ValueError(f"tune: {', '.join(sorted(trained))} is trained already")
         tuning = Tuning(session, options.stop_after)
         if tuning.rates() and tuning.seeds():
             print("\n".join(tuning.lines()))

@@ -16,9 +16,9 @@ from benchmarks.corpus import Corpus
 from benchmarks.load_hf import load_hf
 from report.table import tidy
 from results import Case
-from tests.test_commands import TINY, bench, records, run
+from tests.test_commands import TINY, bench, records
 from tests.test_harness import ENV, stopwatch
-from tests.test_own import forgotten  # noqa: F401
+from tests.test_own import command, forgotten  # noqa: F401
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -403,16 +403,18 @@ def test_weights_of_another_model_are_refused(tmp_path, config, complaint):
         load_hf(str(tmp_path))
 
 
-def test_one_is_listed_as_it_is_and_swept(folders, tmp_path):
+def test_one_is_listed_as_it_is_and_swept(folders, tmp_path, capsys):
     llama, gpt2 = (f"hf:{folders[kind]}" for kind in ("llama", "gpt2"))
-    place = ["--results", tmp_path]
-    listed = run("benchmarks", "list", "--arch", f"{llama},{gpt2}", "--device", "cpu", *place)
-    assert "-38k-T256-B4-float32-sotu-hf." in listed.stdout, listed.stderr  # no tokens, no rate
-    assert "T64-B64" in listed.stdout and "tiny-gpt2" in listed.stdout
-    assert not any("gpt2" in line and "T256" in line for line in listed.stdout.splitlines())
-    swept = bench("--arch", llama, "--phase", "decode,quality", *TINY, "--seq-len", "16", *place)
+    place = ["--results", tmp_path / "results"]
+    _, listed = command(capsys, "list", "--arch", f"{llama},{gpt2}", "--device", "cpu", *place)
+    assert "-38k-T256-B4-float32-sotu-hf." in listed  # no tokens, no rate
+    assert "T64-B64" in listed and "tiny-gpt2" in listed
+    assert not any("gpt2" in line and "T256" in line for line in listed.splitlines())
+    (tmp_path / "text").write_bytes(bytes(corpus.sotu().train[:40_000].numpy()))
+    asked = ["--arch", llama, "--phase", "decode,quality", *TINY, "--seq-len", "16"]
+    swept = bench(*asked, "--corpus", tmp_path / "text", *place)
     assert swept.returncode == 0, swept.stdout + swept.stderr
-    quality, decode = sorted(records(tmp_path), key=lambda record: len(record.step_s))
+    quality, decode = sorted(records(tmp_path / "results"), key=lambda record: len(record.step_s))
     assert quality.status == decode.status == "ok" and len(quality.evaluations) > 4
 
 

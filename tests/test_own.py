@@ -1,15 +1,25 @@
 """Anyone's own architecture: a file, an installed package's, and what the laws say of it."""
 
+import argparse
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 import archs
-from benchmarks import conformance, laws, outside
+from benchmarks import conformance, corpus, laws, outside, sweep
+from benchmarks.__main__ import main
 from benchmarks.laws import Broken
-from tests.test_commands import EXAMPLE, ROOT, TINY, bench, records, run
+from tests.test_commands import EXAMPLE, ROOT, TINY, bench, records
+
+DOC = (ROOT / "docs/own-architectures.md").read_text()
+TOLD = re.search(r"check forgetful.py\n(.*?)```", DOC, re.DOTALL)[1]
+
+
+def without_numbers(text):
+    return re.sub(r"off by \S+|\.[0-9a-f]{8} ", "…", text)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +65,10 @@ def package(tmp_path):
         f"{EXAMPLE}\nfrom pathlib import Path\n\nPath({str(marker)!r}).touch()\n"
     )
     return folder
+
+
+def test_the_whole_example_is_told_alike():
+    assert f"```python\n{EXAMPLE}```" in DOC
 
 
 def test_a_file_is_known_by_its_name_and_its_content(written):
@@ -206,9 +220,16 @@ def test_a_broken_law_says_where(written, law, changes, where):
         law(subject)
 
 
-def test_a_package_is_listed_without_being_imported(package):
-    listed = run("benchmarks", "list", "--arch", "gru", "--device", "cpu", PYTHONPATH=str(package))
-    assert "installed, for --arch leaky: leaky_package" in listed.stdout, listed.stderr
+def command(capsys, *arguments):
+    """Exit status and what was printed, of a command in this process."""
+    status = main([str(argument) for argument in arguments])
+    return status, capsys.readouterr().out
+
+
+def test_a_package_is_listed_without_being_imported(package, monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(package)
+    asked = ["--arch", "gru", "--device", "cpu", "--results", tmp_path]
+    assert "installed, for --arch leaky: leaky_package" in command(capsys, "list", *asked)[1]
     assert not (package / "imported").exists()
 
 
@@ -222,21 +243,32 @@ def test_two_packages_that_offer_one_name_are_both_named(package, monkeypatch):
         outside.named("leaky")
 
 
-def test_a_package_and_a_file_are_checked_and_swept(package, written, tmp_path):
-    place = ["--results", tmp_path / "results"]
-    good, bad = written(), written(("h_BTD[:, -1]", "h_BTD[:, 0]"), stem="broken")
-    checked = run("benchmarks", "check", "leaky", bad, PYTHONPATH=str(package))
-    assert checked.returncode == 1, checked.stderr
-    assert checked.stdout.count("  holds  ") == 2 * len(laws.LAWS) - 3
-    assert "BROKEN  state stands for the past: read in pieces [10, 14]" in checked.stdout
+def test_a_check_says_what_is_broken_and_where(written, capsys):
+    good, bad = written(), written(("h_BTD[:, -1]", "h_BTD[:, 0]"), stem="forgetful")
+    status, told = command(capsys, "check", good, bad)
+    assert status == 1 and told.count("  holds  ") == 2 * len(laws.LAWS) - 3
+    assert without_numbers(told[told.index("forgetful.") :]) == without_numbers(TOLD)
+    status, told = command(capsys, "check", good)
+    assert status == 0 and told.endswith("all laws hold\n")
 
-    refused = bench("--arch", f"{bad},gru", *TINY, *place)
-    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "is not timed, as it breaks a law: state stands for the past: read" in refused.stderr
-    assert not (tmp_path / "results").exists()
 
-    asked = ["--arch", f"leaky,{good}", "--phase", "decode,quality", *TINY, "--seq-len", "16"]
-    swept = bench(*asked, *place, PYTHONPATH=str(package))
+def test_what_breaks_a_law_is_not_timed(written, tmp_path):
+    bad = written(("h_BTD[:, -1]", "h_BTD[:, 0]"))
+    parser = argparse.ArgumentParser()
+    for flag, keywords in sweep.OPTIONS:
+        parser.add_argument(flag, **keywords)
+    options = parser.parse_args(["--arch", f"gru,{bad}"])
+    options.results = tmp_path / "results"
+    with pytest.raises(ValueError, match="is not timed, as it breaks a law: state stands for the"):
+        sweep.check(options)
+    assert not options.results.exists()
+
+
+def test_a_package_and_a_file_are_swept(package, written, tmp_path):
+    (tmp_path / "text").write_bytes(bytes(corpus.sotu().train[:40_000].numpy()))
+    asked = ["--arch", f"leaky,{written()}", "--phase", "decode,quality", *TINY, "--seq-len", "16"]
+    asked += ["--corpus", tmp_path / "text", "--results", tmp_path / "results"]
+    swept = bench(*asked, PYTHONPATH=str(package))
     assert swept.returncode == 0, swept.stdout + swept.stderr
     kept = records(tmp_path / "results")
     assert len(kept) == 2 * 2 and {record.status for record in kept} == {"ok"}
@@ -263,11 +295,10 @@ def test_what_held_is_asked_once_for_a_source(written, tmp_path, monkeypatch):
     assert len(asked) == 3
 
 
-def test_sizes_of_its_own_are_listed_and_used(written, tmp_path):
+def test_sizes_of_its_own_are_listed_and_used(written, tmp_path, capsys):
     own = '{"tiny": Config(d_model=16, n_layer=1, d_mlp=8)}'
-    path = written(("Matched(Block, shapes)", own))
+    path = written(("Matched(Block, shapes)", own), ("return 3 * len(", "return None  # len("))
     asked = ["--arch", path, "--device", "cpu", "--results", tmp_path]
-    sizes = run("benchmarks", "list", "--sizes", *asked)
-    assert "tiny" in sizes.stdout and "–" in sizes.stdout, sizes.stderr
-    listed = run("benchmarks", "list", *asked)
-    assert "-tiny-T64-" in listed.stdout, listed.stderr
+    sizes = command(capsys, "list", "--sizes", *asked)[1]
+    assert "tiny" in sizes and "–" in sizes and "unknown" in sizes
+    assert "-tiny-T64-" in command(capsys, "list", *asked)[1]
