@@ -177,7 +177,7 @@ def check(options: Any) -> None:
     """Raises ValueError on an unknown name or an impossible number."""
     _known("--phase", options.phase or (), (*PHASES, *ON_REQUEST))
     families = [arch.partition(":")[0] for arch in options.arch or ()]
-    _known("--arch", families, [*archs.names(), *archs.added()])
+    _known("--arch", families, [*archs.names(), *outside.installed(), *archs.added()])
     for arch in options.arch or ():
         if not archs.is_causal(arch) and not {*asked_phases(options)} & {*OF_ENCODERS}:
             raise ValueError(
