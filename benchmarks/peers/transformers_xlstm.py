@@ -3,7 +3,8 @@
 from archs import LanguageModel, mlstm
 from archs._spine import EPS
 from benchmarks.peers._peer import Module, Peer
-from benchmarks.peers._transformers import Transformers, library
+from benchmarks.peers._transformers import Transformers
+from benchmarks.pretrained import library
 
 NO_CAP = 1e4  # logits, which theirs bends towards a cap, stay straight
 
