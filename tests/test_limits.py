@@ -30,6 +30,7 @@ from archs import (
     mamba3,
     mingru,
     mla,
+    mlstm,
     moe,
     retnet,
     rnn,
@@ -128,6 +129,10 @@ STATE = {
     ),
     gated_deltanet.Mixer: lambda mixer: (
         2 * mixer.n_head * mixer.d_key**2 + 3 * len(mixer.conv.weight),
+        0,
+    ),
+    mlstm.Mixer: lambda mixer: (
+        len(mixer.out.weight) * (len(mixer.out.weight) // mixer.n_head + 1) // 2 + mixer.n_head,
         0,
     ),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),

@@ -128,3 +128,28 @@ def test_deltanet_is_transformers_delta_rule_where_nothing_fades(mixer, x_BTD, f
     y_BTHK, _ = rule(q, k, v, **fades, use_qk_l2norm_in_kernel=True)
     expected = normed(y_BTHK, mixer.norm.weight).flatten(2) @ mixer.out.weight.T
     torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixer", ["mlstm"], indirect=True)
+def test_mlstm_is_its_recurrence_without_the_stabiliser(mixer, x_BTD):
+    """Equations 19 to 27 of 2405.04517 as they stand, for gates all over their range: in float64
+    e^15 is no danger."""
+    H, N = 4, 8
+    mixer.gates.weight.mul_(20)
+    mixer.gates.bias.uniform_(-15, 15)
+    q, k, v, gate = mixer.inputs(x_BTD).split((32, 32, 64, 64), dim=-1)
+    i, f = (15 * torch.tanh(mixer.gates(x_BTD) / 15)).chunk(2, dim=-1)
+    assert i.max() > 12 and i.min() < -12
+    q, k, v, write, keep = (heads(x, H) for x in (q / N**0.5, k, v, i.exp(), f.sigmoid()))
+    keep = keep.expand_as(q)
+    norm = recurrence(q, keep, write * k, torch.ones_like(v[..., :1]))
+    h_BHTK = recurrence(q, keep, write * k, v) / norm.abs().clamp(min=1)
+    h_BHTK = h_BHTK - h_BHTK.mean(-1, keepdim=True)
+    h_BHTK = h_BHTK / (h_BHTK.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    h_BTD = h_BHTK.transpose(1, 2).flatten(2) * mixer.scale_D
+    expected = (gate.sigmoid() * h_BTD) @ mixer.out.weight.T
+    torch.testing.assert_close(mixer(x_BTD, None)[0], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        mixer.float()(x_BTD.float(), None)[0].double(), expected, rtol=1e-2, atol=1e-3
+    )
