@@ -29,6 +29,7 @@ ON_REQUEST = (
     "mlstm",
     "moe",
     "retnet",
+    "rwkv7",
     "slstm",
     "swa",
 )

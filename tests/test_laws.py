@@ -7,7 +7,8 @@ import archs
 from archs import llama, mamba2, swa
 from archs._sizes import NAMED, non_embedding_params
 from archs._spine import LanguageModel
-from benchmarks import laws
+from benchmarks import catalogue, laws
+from report.claims.evidence import ATTENTION, CONVOLUTION, WINDOW
 
 ARCHS = [*archs.names(), "hybrid:rwm"]
 HELD = [(law, arch) for arch in ARCHS for law in laws.of(laws.subject(arch))]
@@ -21,11 +22,10 @@ def test_law(law, arch):
 
 
 @pytest.mark.parametrize("arch", list(filter(archs.is_causal, ARCHS)))
-def test_what_keeps_a_position_keeps_more_of_a_longer_past(arch):
-    subject = laws.subject(arch)
-    sizes = laws.states_bytes(subject)
-    keeps = any(hasattr(state, "position") for state in subject.build().init_state(1, 8))
-    assert (sizes[0] < sizes[1]) == keeps
+def test_what_looks_back_at_tokens_keeps_more_of_a_longer_past_and_nothing_else_does(arch):
+    sizes = laws.states_bytes(laws.subject(arch))
+    looks_back = {*catalogue.ops(arch)} & (ATTENTION | {WINDOW, CONVOLUTION})
+    assert (sizes[0] < sizes[1]) == bool(looks_back)
 
 
 @pytest.mark.parametrize("size", NAMED)

@@ -34,6 +34,7 @@ from archs import (
     moe,
     retnet,
     rnn,
+    rwkv7,
     slstm,
     swa,
 )
@@ -90,6 +91,7 @@ UNSEEN = {
     # triangular systems of chunks of 32, which torch solves uncounted
     deltanet.Mixer: lambda mixer: 32 * mixer.n_head * 2 * mixer.d_head,
     gated_deltanet.Mixer: lambda mixer: 32 * mixer.n_head * 3 * mixer.d_key,
+    rwkv7.Mixer: lambda mixer: 32 * mixer.n_head * 2 * mixer.d_head,
     # each token's score of itself, a sum over its products
     gla.Mixer: lambda mixer: len(mixer.out.weight),
     hgrn2.Mixer: lambda mixer: 2 * len(mixer.out.weight),
@@ -135,6 +137,7 @@ STATE = {
         len(mixer.out.weight) * (len(mixer.out.weight) // mixer.n_head + 1) // 2 + mixer.n_head,
         0,
     ),
+    rwkv7.Block: lambda block: (len(block.mixer.out.weight) * (block.mixer.d_head + 2), 0),
     gpt2.Block: lambda block: (0, 2 * block.n_head * block.d_head),
     diff_transformer.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
     llama.Attention: lambda mixer: (0, 2 * mixer.n_kv_head * mixer.d_head),
