@@ -40,7 +40,9 @@ def test_the_harness_knows_no_architecture():
     """No name of one in a string of benchmarks/ or report/: a new file needs no edit there."""
     names = {p.stem for p in (ROOT / "archs").glob("[!_]*.py")}
     for path in FILES:
-        if path.relative_to(ROOT).parts[0] not in ("benchmarks", "report"):
+        room, *inside = path.relative_to(ROOT).parts
+        # a peer's adapter is of one architecture, and says what theirs calls things
+        if room not in ("benchmarks", "report") or inside[0] == "peers":
             continue
         strings = {
             n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)
