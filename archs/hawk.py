@@ -1,6 +1,10 @@
 """Hawk: Griffin without its attention, a gated linear recurrence in every layer.
 
-The recurrence, its equations and its state of E (1 + 3) numbers a layer are `griffin`'s.
+    r_t, i_t = σ(W x_t + b), W in blocks on the diagonal        a_t = exp(-8 r_t softplus(Λ))
+    h_t = a_t h_{t-1} + √(1 - a_t²) (i_t x_t)                   x after a short convolution
+    out = W_o (h_t ∘ GELU(W_y u_t))
+
+State: E (1 + 3) numbers a layer.
 
 De et al., Griffin  https://arxiv.org/abs/2402.19427, section 2.4
 """

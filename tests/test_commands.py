@@ -166,7 +166,7 @@ def test_a_new_file_in_archs_appears_everywhere(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--arch", "mambo"], "--arch: there is no 'mambo'; there are gpt2, "),
+        (["--arch", "mambo"], "--arch: there is no 'mambo'; there are bert, "),
         (["--size", "7b"], "there is no '7b'; there are 100k"),
         (["--phase", "pretrain"], "--phase: there is no 'pretrain'; there are train"),
         (["--kernel", "fastest"], "--kernel: there is no 'fastest'; there are auto, blocked"),

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 import archs
 from benchmarks import corpus, harness, laws, outside, pretrained, sweep
 from benchmarks.corpus import Corpus
+from benchmarks.data.vocabulary import of_bytes
 from benchmarks.load_hf import load_hf
 from report.table import tidy
 from results import Case
@@ -242,7 +243,7 @@ def test_a_text_that_its_tokens_do_not_spell_is_refused(folders, tmp_path):
     named(folder)
     tokenizer = archs.load(named(folder)[0]).SIZES["37k"].tokenizer
     with pytest.raises(ValueError, match=r"changes the text: its tokens spell -1 bytes of 3"):
-        corpus.tokenized(Corpus("x", "", *[corpus._tensor(b"a b")] * 3), tokenizer)
+        corpus.tokenized(Corpus("x", "", *[of_bytes(b"a b")] * 3), tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_missing_package_costs_only_itself(tmp_path, capsys, monkeypatch):
 
 def test_bad_requests_get_one_sentence(capsys):
     for words, complaint in (
-        (["--arch", "mambo"], "--arch: no peer has 'mambo'; there are gpt2, "),
+        (["--arch", "mambo"], "--arch: no peer has 'mambo'; there are "),
         (["--impl", "jax"], "--impl: no peer has 'jax'; there are"),
         (["--phase", "train"], "there are peer-train, peer-decode"),
         (["--seq-len", "0"], "--seq-len must be above 0"),

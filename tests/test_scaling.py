@@ -7,6 +7,7 @@ import pytest
 from archs._sizes import GRID, NAMED
 from benchmarks import harness, sweep, tiers
 from report import scaling, studies
+from report.plots.style import styles
 from tests.report_records import quality
 from tests.scaling_records import BUDGETS, LAW, SIZES, again, broken, planted, seeds
 from tests.test_quality import ENV, text
@@ -89,7 +90,7 @@ def test_what_size_gains_is_told_of_trainings_stopped_in_time(losses, given, gai
 
 def test_a_study_has_a_figure_and_tables(tmp_path):
     records = planted(noise=1e-3) + planted(noise=1e-3, arch="lstm") + again((2.5, 2.2, 2, 1.9))
-    (study,) = studies.studies(records)
+    (study,) = studies.studies(records, styles(["gru", "lstm"]))
     (drawing,) = study.drawings
     assert len(drawing.data) == 2 * len(SIZES) * len(BUDGETS)
     assert all(path.stat().st_size for path in drawing.save(tmp_path))
