@@ -1,6 +1,9 @@
 """Hawk: Griffin without its attention, a gated linear recurrence in every layer.
 
-The recurrence, its equations and its state of E (1 + 3) numbers a layer are `griffin`'s.
+    a_t = exp(-8 r_t softplus(Λ))        h_t = a_t h_{t-1} + √(1 - a_t²) (i_t x_t)
+
+The gates r and i, the convolution before and the MLP behind are `griffin`'s. State: E (1 + 3)
+numbers a layer.
 
 De et al., Griffin  https://arxiv.org/abs/2402.19427, section 2.4
 """

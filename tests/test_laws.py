@@ -21,11 +21,11 @@ def test_law(law, arch):
 
 
 @pytest.mark.parametrize("arch", list(filter(archs.is_causal, ARCHS)))
-def test_what_keeps_a_position_keeps_more_of_a_longer_past(arch):
+def test_what_keeps_more_of_a_longer_past_keeps_a_position(arch):
     subject = laws.subject(arch)
     sizes = laws.states_bytes(subject)
     keeps = any(hasattr(state, "position") for state in subject.build().init_state(1, 8))
-    assert (sizes[0] < sizes[1]) == keeps
+    assert sizes[0] == sizes[1] or keeps
 
 
 @pytest.mark.parametrize("size", NAMED)

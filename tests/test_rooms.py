@@ -37,10 +37,12 @@ def test_room(path):
 
 
 def test_the_harness_knows_no_architecture():
-    """No name of one in a string of benchmarks/ or report/: a new file needs no edit there."""
+    """No name of one in a string of benchmarks/ or report/: a new file needs no edit there. Other
+    people's code, in peers/, may call something by the same name."""
     names = {p.stem for p in (ROOT / "archs").glob("[!_]*.py")}
     for path in FILES:
-        if path.relative_to(ROOT).parts[0] not in ("benchmarks", "report"):
+        room, inner, *_ = path.relative_to(ROOT).parts
+        if room not in ("benchmarks", "report") or inner == "peers":
             continue
         strings = {
             n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)
