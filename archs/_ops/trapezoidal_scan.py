@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archs._ops import Kernel, Op
-from archs._ops.ssd import _decay_between, chunk_length
+from archs._ops._chunks import decay_between
+from archs._ops.ssd import chunk_length
 
 
 def _entering(before_BH: Tensor, k_BHN: Tensor, v_BHK: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def _chunked(
     cumulative = log_a.cumsum(-1)
 
     # 1. within each chunk
-    weights = _decay_between(cumulative) * total[..., None, :]
+    weights = decay_between(cumulative) * total[..., None, :]
     weights = weights - torch.diag_embed(total - now)
     y = ((q @ k.mT) * weights) @ v
 
