@@ -76,7 +76,7 @@ FAULTY = {
     "hangs": Faulty(
         "time.sleep(3600)",
         "timeout",
-        "no answer after 15 s: its process was ended",
+        "no answer after 37.5 s: its process was ended",
         "an architecture that hangs",
     ),
     "segfaults": Faulty(
@@ -437,7 +437,7 @@ def architectures(bench: Bench, names: Sequence[str] = tuple(FAULTY)) -> Iterato
     """Each faulty one beside a sound one in one sweep; then all are mended."""
     root, sound = bench.root(), decode("rnn", 16)
     asked = ["--arch", ",".join(["rnn", *names]), "--phase", "decode", "--seq-len", "16"]
-    asked += ["--timeout", "10"]
+    asked += ["--timeout", "30"]  # and a quarter of that besides
     sweep = bench.sweep(root, *asked)
     sweep.limit(resource.RLIMIT_NOFILE, 256)
     sweep.limit(resource.RLIMIT_AS, MEMORY_BYTES)

@@ -4,7 +4,6 @@ first tells how far apart these are."""
 import contextlib
 import json
 import os
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,7 +14,7 @@ from torch.distributed.tensor import DTensor, experimental
 
 import archs
 from archs._ops._places import places
-from benchmarks import machine, process, training
+from benchmarks import machine, training
 from benchmarks.data.vocabulary import of_bytes
 from benchmarks.lanes import Lanes
 from benchmarks.ranks import ALONE, Several
@@ -111,9 +110,8 @@ def attention_over_all_ranks(*args, own=experimental.context_parallel, **given):
             F.scaled_dot_product_attention = patched
 
 
-def main():
-    answers = process.serve()
-    rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
+def main(answers, folder):
+    rank, folder = int(os.environ["RANK"]), Path(folder)
     machine.use_cores(machine.cores()[rank])
     ranks = Several("cpu", "ddp", rank=rank, size=2, meeting=f"file://{folder}/meeting")
     told = {}
@@ -139,7 +137,3 @@ def main():
     if rank == 0:
         print(json.dumps(told), file=answers)
     ranks.end()
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,7 @@ from results import Record
 ROOT = Path(__file__).parents[1]
 MARK = "SEQFRONTIER_TEST_SWEEP"  # in the environment of all that a sweep starts
 LABEL = "box"
-DYING_S = 5.0  # that a process may take to notice that the sweep is over
+DYING_S = 20.0  # that a process may take to notice that the sweep is over
 
 
 def checkout(folder: Path, **architectures: str) -> Path:
@@ -64,7 +64,7 @@ class Sweep:
         )
         self.began_s = time.monotonic()
 
-    def wait(self, limit_s: float = 300.0) -> Ran:
+    def wait(self, limit_s: float = 600.0) -> Ran:
         """Raises subprocess.TimeoutExpired, with it killed, if it takes longer."""
         try:
             code = self.process.wait(limit_s)
@@ -83,7 +83,7 @@ class Sweep:
         self.output.seek(0)  # for the sweep too, which appends all the same
         return self.output.read()
 
-    def until(self, happened: Callable[[], object], limit_s: float = 120.0) -> None:
+    def until(self, happened: Callable[[], object], limit_s: float = 300.0) -> None:
         """Returns once that has happened. Raises TimeoutError if the sweep is over before."""
         while not happened():
             if self.process.poll() is not None or self.age_s() > limit_s:

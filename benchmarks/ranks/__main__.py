@@ -10,6 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import torch
 
@@ -29,9 +30,7 @@ def leave(kind: type[BaseException], error: BaseException, trace: TracebackType 
     os._exit(1)
 
 
-def main() -> None:
-    answers = process.serve()
-    path, folder = sys.argv[1:]
+def main(answers: TextIO, path: str, folder: str) -> None:
     job = json.loads(Path(path).read_text())
     case, env = Case(**job["case"]), Environment(**job["env"])
     rank, size, here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
@@ -69,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(process.serve(), *sys.argv[1:])

@@ -84,7 +84,7 @@ def _start(rank: int, size: int, folder: str, device: str) -> Child:
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
     threads = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}
     return Child(
-        "benchmarks.ranks",
+        "benchmarks.ranks.__main__",
         f"{folder}/job.json",
         folder,
         **{name: str(value) for name, value in environment.items()},
