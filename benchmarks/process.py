@@ -169,7 +169,6 @@ def serve() -> TextIO:
 
     What its code prints must not be taken for an answer: from here on stdout is stderr. It ends
     with its parent, even one that is killed, and is the first to go if memory runs out.
-    Raises SystemExit if its parent is gone already.
     """
     answers = open(os.dup(1), "w", buffering=1)  # noqa: SIM115
     os.dup2(2, 1)
@@ -177,15 +176,15 @@ def serve() -> TextIO:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(PermissionError):
             Path("/proc/self/oom_score_adj").write_text("1000")
-    hung_up = select.poll()
-    hung_up.register(0, 0)  # for what is always told: that nobody can write to stdin any more
-    if hung_up.poll(0):
-        sys.exit("the process that wanted answers has ended")
     return answers
 
 
 def main() -> None:
     answers = serve()
+    stdin = select.poll()
+    stdin.register(0, 0)  # for what is always told: that nobody can write to it any more
+    if stdin.poll(0):
+        sys.exit("the process that asked ended before this one would have noticed")
     module = importlib.import_module(sys.argv[1])
     print(json.dumps({"loaded": module.__name__}), file=answers)
     module.main(answers, *sys.argv[2:])

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,7 +22,7 @@ from results import Record
 ROOT = Path(__file__).parents[1]
 MARK = "SEQFRONTIER_TEST_SWEEP"  # in the environment of all that a sweep starts
 LABEL = "box"
-DYING_S = 5.0  # that a process may take to notice that the sweep is over
+DYING_S = 20.0  # that a process may take to notice that the sweep is over
 
 
 def checkout(folder: Path, **architectures: str) -> Path:
@@ -63,7 +64,7 @@ class Sweep:
         )
         self.began_s = time.monotonic()
 
-    def wait(self, limit_s: float = 300.0) -> Ran:
+    def wait(self, limit_s: float = 600.0) -> Ran:
         """Raises subprocess.TimeoutExpired, with it killed, if it takes longer."""
         try:
             code = self.process.wait(limit_s)
@@ -73,14 +74,16 @@ class Sweep:
         end_s = time.monotonic() + DYING_S
         while (left := self._processes()) and time.monotonic() < end_s:
             time.sleep(0.02)
-        return Ran(code, self.said(), left)
+        said = self.said()
+        self.output.close()
+        return Ran(code, said, left)
 
     def said(self) -> str:
         """So far."""
         self.output.seek(0)  # for the sweep too, which appends all the same
         return self.output.read()
 
-    def until(self, happened: Callable[[], bool], limit_s: float = 120.0) -> None:
+    def until(self, happened: Callable[[], object], limit_s: float = 300.0) -> None:
         """Returns once that has happened. Raises TimeoutError if the sweep is over before."""
         while not happened():
             if self.process.poll() is not None or self.age_s() > limit_s:
@@ -142,8 +145,12 @@ def told(count: Counter[str]) -> str:
     return ", ".join(f"{number} {what}" for what, number in sorted(count.items())) or "none"
 
 
+class NotHere(Exception):
+    """A fault that cannot be put in on this machine; the message says why."""
+
+
 class Disk:
-    """A small file system of its own, that ends with it. Raises OSError where none can be had."""
+    """A small file system of its own, which ends with it. Raises NotHere if there can be none."""
 
     def __init__(self, size: str = "1m") -> None:
         self.below = tempfile.mkdtemp()
@@ -156,13 +163,14 @@ class Disk:
             text=True,
         )
         if not self._tell(mount):
-            raise OSError(f"no tmpfs can be mounted here: {self.holder.communicate()[1].strip()}")
+            raise NotHere(f"no tmpfs can be mounted: {self.holder.communicate()[1].strip()}")
         self.path = Path(f"/proc/{self.holder.pid}/root{self.below}")
 
     def _tell(self, command: str) -> bool:
         assert self.holder.stdin is not None and self.holder.stdout is not None
-        self.holder.stdin.write(f"{command} || exit 1\n")
-        self.holder.stdin.flush()
+        with suppress(BrokenPipeError):
+            self.holder.stdin.write(f"{command} || exit 1\n")
+            self.holder.stdin.flush()
         return bool(self.holder.stdout.readline())
 
     def fill(self) -> None:

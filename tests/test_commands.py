@@ -1,18 +1,17 @@
-"""The commands as a user types them: resume, kill, bad input, a new architecture's file."""
+"""The commands as a user types them: resume, bad input, a new architecture's file."""
 
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import results
+from tests.sweeps import checkout
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--seq-len", "16,32", "--tokens", "2048", "--device", "cpu", "--label", "box"]
@@ -123,32 +122,8 @@ def test_a_truncated_record_is_named_and_the_others_are_still_measured(swept, tm
     assert (tmp_path / "out" / "index.html").exists()
 
 
-def test_a_killed_sweep_loses_only_its_running_cells(tmp_path):
-    asked = ["--arch", "gru,mamba2,llama", *TINY, "--results", tmp_path]
-    command = [sys.executable, "-m", "pytest", "benchmarks", "-p", "no:cacheprovider", *asked]
-    sweep = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    limit = time.monotonic() + 120
-    while len(list(tmp_path.rglob("*.json"))) < 5:
-        assert sweep.poll() is None and time.monotonic() < limit
-        time.sleep(0.02)
-    sweep.send_signal(signal.SIGKILL)
-    sweep.wait()
-    kept = {record.case for record in records(tmp_path)}
-    assert len(kept) < 21
-
-    assert bench(*asked).returncode == 0
-    assert len(records(tmp_path)) == 21 and not list(tmp_path.rglob("*.tmp"))
-    assert kept <= {record.case for record in records(tmp_path)}
-
-
 def test_a_new_file_in_archs_appears_everywhere(tmp_path):
-    for part in ("archs", "benchmarks", "report", "tests"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "results").mkdir()
-    for path in (ROOT / "results").glob("*.py"):
-        shutil.copy(path, tmp_path / "results")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "archs" / "leaky.py").write_text(EXAMPLE)
+    checkout(tmp_path, leaky=EXAMPLE)
 
     listed = run("benchmarks", "list", "--device", "cpu", cwd=tmp_path)
     assert "train-leaky-100k-T256" in listed.stdout, listed.stderr
