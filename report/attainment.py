@@ -125,6 +125,13 @@ def surfaces(points: Floats, sets: NDArray[np.int64]) -> dict[str, Floats]:
     return {name: found[found[:, 2] == level, :2] for name, level in levels.items()}
 
 
+def _ahead(points: Floats) -> NDArray[np.bool_]:
+    """(…, points, 2): which are beaten by none beside them; less is better."""
+    mine, others = points[..., :, None, :], points[..., None, :, :]
+    beaten = np.all(others <= mine, axis=-1) & np.any(others < mine, axis=-1)
+    return np.asarray(~np.any(beaten, axis=-1))
+
+
 def attained(
     comparison: Comparison,
     records: Sequence[Record],
@@ -137,7 +144,6 @@ def attained(
     seeds = {arch: of_all[arch] for arch in names}
     points = losses(_redrawn(comparison, records, seeds, np.random.default_rng(SEED)), comparison)
     every, draw = points.reshape(-1, 2), np.repeat(np.arange(DRAWS), len(names))
-    ahead = moocore.is_nondominated_within_sets(every, draw, keep_weakly=True)
     signs = _signs(comparison)
     measured = losses(comparison.points[["cost", "perplexity"]].to_numpy(float), comparison)
     area = moocore.Hypervolume(ref=worst)
@@ -145,7 +151,7 @@ def attained(
         comparison=comparison,
         surfaces={name: 2 ** (c * signs) for name, c in surfaces(every, draw).items()},
         hypervolume=interval(area(measured), np.array([area(drawn) for drawn in points])),
-        led=Counter(frozenset(compress(names, led)) for led in ahead.reshape(DRAWS, -1).tolist()),
+        led=Counter(frozenset(compress(names, led)) for led in _ahead(points).tolist()),
         seeds=min(map(len, seeds.values())),
     )
 

@@ -1,7 +1,9 @@
 """From Records to a folder: figures with their numbers, tables, and one page that shows them."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from report.sentences import sentences
 from report.sources import Source, sources
 from report.studies import Study
 from report.summary import PanelCosts, by_length, markdown, of_tasks, panel_costs, summary
-from report.table import of_metric, tidy
+from report.table import COLUMNS, of_metric, tidy
 from results import Record
 
 NEEDS = {
@@ -34,9 +36,11 @@ NEEDS = {
     "length": "Cost against length needs one train, prefill or decode Record that finished.",
     "context": "Quality against context needs one quality Record with a test evaluation.",
 }
-SHORTENED = (
-    "Among so many Records, figures, crossings, costs by length and learning rates are left out:"
-)
+REPORT = "python -m report build"
+LEFT_OUT = {
+    True: "the frontier's panels as figures of their own",
+    False: "figures, crossings, costs by length and learning rates",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +120,18 @@ def _figures(
     }
     single = [
         frontier.draw([one], looks, f"quality-vs-{slug(one.comparison.panel.name)}{suffix}", who)
-        for one in frontiers
+        for one in ([] if shared.many else frontiers)
     ]
     return figures, [drawing for drawing in single if drawing]
+
+
+def _csv(rows: pd.DataFrame) -> str:
+    """As pandas writes it, but without its detours, which would take longest of all."""
+    columns = [rows[name].tolist() for name in COLUMNS]
+    known = [["" if x != x else x for x in column] for column in columns]  # no number: not itself
+    written = StringIO()
+    csv.writer(written, lineterminator="\n").writerows(zip(*known, strict=True))
+    return written.getvalue()
 
 
 def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Section:
@@ -131,10 +144,11 @@ def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Sec
     crossed = crossovers.crossovers(evidence) if whole else Crossovers(contests=[], told=[])
     figures: dict[str, Drawing | None] = {}
     alone: list[Drawing] = []
-    missing = [f"{SHORTENED} `python -m report build {label}` has them."]
+    missing = [f"Left out among so many Records: {LEFT_OUT[whole]}. `{REPORT} {label}` has them."]
     if whole:
         figures, alone = _figures(evidence, crossed.told, shared, key, who)
-        missing = [sentence for name, sentence in NEEDS.items() if figures[name] is None]
+        lacking = [sentence for name, sentence in NEEDS.items() if figures[name] is None]
+        missing = lacking + missing * shared.many
     costs = list(panel_costs(rows, found))
     explored = key in shared.explored
     return Section(
@@ -165,7 +179,7 @@ def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Sec
         contradictions=list(contradictions(records)),
         disturbances=health.disturbances(records, usual_s),
         rows=len(rows),
-        csv=rows.to_csv(index=False, header=False),
+        csv=_csv(rows),
     )
 
 

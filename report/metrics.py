@@ -42,12 +42,17 @@ class Metric:
         return _named, (self.name,)
 
 
-def _tokens_read_per_s(record: Record, step_s: float) -> float:
-    return record.case.batch * record.case.seq_len / step_s
+# what steps of such times, in seconds, are worth in one Record
+Worth = Callable[[Record, tuple[float, ...]], list[float | None]]
 
 
-def _tokens_written_per_s(record: Record, step_s: float) -> float:
-    return record.case.batch / step_s
+def _tokens_read_per_s(record: Record, steps_s: tuple[float, ...]) -> list[float | None]:
+    tokens = record.case.batch * record.case.seq_len
+    return [tokens / step_s for step_s in steps_s]
+
+
+def _tokens_written_per_s(record: Record, steps_s: tuple[float, ...]) -> list[float | None]:
+    return [record.case.batch / step_s for step_s in steps_s]
 
 
 def _timed(
@@ -55,19 +60,22 @@ def _timed(
     label: str,
     unit: str,
     phases: tuple[str, ...],
-    at: Callable[[Record, float], float | None],
+    worth: Worth,
 ) -> Metric:
     """A metric that is a function of the time one step takes."""
 
+    def timed(record: Record) -> bool:
+        return record.status == "ok" and record.case.phase in phases
+
     def of(record: Record) -> float | None:
-        if record.status != "ok" or record.case.phase not in phases or not record.step_s:
+        if not timed(record) or not record.step_s:
             return None
-        return at(record, typical_s(record.step_s))
+        return worth(record, (typical_s(record.step_s),))[0]
 
     def spread(record: Record) -> tuple[float, float] | None:
-        if of(record) is None or len(record.step_s) < 2:
+        if not timed(record) or len(record.step_s) < 2:
             return None
-        low, high = (at(record, step_s) for step_s in middle_half(record.step_s))
+        low, high = worth(record, middle_half(record.step_s))
         return None if low is None or high is None else (min(low, high), max(low, high))
 
     better: Better = "lower" if unit == "s" else "higher"
@@ -79,10 +87,11 @@ def _timed(
 def _share(name: str, label: str, bound: roofline.Bound) -> Metric:
     """The least time that `bound` allows a step, over the time it took."""
 
-    def at(record: Record, step_s: float) -> float | None:
-        return roofline.share(bound(record), step_s)
+    def worth(record: Record, steps_s: tuple[float, ...]) -> list[float | None]:
+        least_s = bound(record)
+        return [roofline.share(least_s, step_s) for step_s in steps_s]
 
-    timed = _timed(name, label, "fraction", COST_PHASES, at)
+    timed = _timed(name, label, "fraction", COST_PHASES, worth)
     return replace(timed, remark=lambda record: roofline.remark(bound, record))
 
 
@@ -180,8 +189,8 @@ def _parameters(record: Record) -> float | None:
     return record.params - record.embedding_params
 
 
-def _seconds(record: Record, step_s: float) -> float:
-    return step_s
+def _seconds(record: Record, steps_s: tuple[float, ...]) -> list[float | None]:
+    return list(steps_s)
 
 
 _ROWS = (

@@ -22,7 +22,7 @@ from report.studies import is_study
 from report.table import tidy
 from results import Record
 
-MANY = 20_000  # Records, beyond which all figures and details would take longer than all else
+MANY = 20_000  # Records, beyond which figures and details would take longer than all else
 DETAILED = 2  # parts that then have them
 EXPLORED = 60_000  # rows of the plots to explore, beyond which parts are left out of them
 
@@ -87,7 +87,8 @@ class Whole:
     # by panel: hypervolumes of all parts are measured from the same point, so that they compare
     worst: dict[str, Floats]
     opening: Key | None  # most architectures compared, in most panels: where the page opens
-    detailed: set[Key]  # all but where there are very many Records
+    many: bool  # Records: then only some parts are told in full
+    detailed: set[Key]
     explored: set[Key]
 
     def suffix(self, key: Key) -> str:
@@ -115,6 +116,7 @@ def whole(outlines: Iterable[Outline]) -> Whole:
             for panel in {one.panel.name for one in found}
         },
         opening=opening,
+        many=many,
         detailed=set(order[:DETAILED] if many else order),
         explored=_explored(sorted(every.values(), key=lambda one: one.key != opening)),
     )

@@ -22,7 +22,8 @@ from statistics import fmean
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from report.choice import best_learning_rates
 from report.losses import evaluation, nats_per_token
@@ -166,7 +167,7 @@ def _linear(powers: Floats, N: Floats, D: Floats, L: Floats) -> tuple[Floats, fl
     basis = np.column_stack([np.ones_like(L), n, d]) / L[:, None]
     found = np.linalg.lstsq(basis, np.ones_like(L))[0]
     if found.min() < 0:  # only then the slower way
-        found = optimize.nnls(basis, np.ones_like(L))[0]
+        found = scipy.optimize.nnls(basis, np.ones_like(L))[0]
     error = float(np.linalg.norm(basis @ found - 1))
     return found * np.array([1, N.min() ** alpha, D.min() ** beta]), error
 
@@ -180,7 +181,10 @@ def fit(some: Sequence[Point], starts: Sequence[tuple[float, float]] = STARTS) -
 
     bounds = [(0.0, GREATEST)] * 2
     found = min(
-        (optimize.minimize(left, start, method="Nelder-Mead", bounds=bounds) for start in starts),
+        (
+            scipy.optimize.minimize(left, start, method="Nelder-Mead", bounds=bounds)
+            for start in starts
+        ),
         key=lambda result: result.fun,
     )
     (E, A, B), _ = _linear(found.x, N, D, L)
@@ -198,7 +202,7 @@ def fit_huber(some: Sequence[Point]) -> Law:
 
     starts = [(a, b, -0.5, *powers) for a in (0, 5) for b in (0, 5) for powers in STARTS]
     found = min(
-        (optimize.minimize(lost, start, method="L-BFGS-B") for start in starts),
+        (scipy.optimize.minimize(lost, start, method="L-BFGS-B") for start in starts),
         key=lambda result: result.fun,
     )
     a, b, e, alpha, beta = map(float, found.x)

@@ -18,8 +18,8 @@ from itertools import pairwise
 from statistics import median
 
 import numpy as np
+import scipy  # its parts are imported where they are first used: scipy.stats takes a second
 from numpy.typing import NDArray
-from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def _within(value: float, half: float) -> Estimate:
 
 def _student(freedom: float) -> float:
     """How many standard errors two sigma are: 14 with one degree of freedom, 4.5 with two."""
-    return float(special.stdtrit(freedom, TAILS[1]))
+    return float(scipy.special.stdtrit(freedom, TAILS[1]))
 
 
 def mean(values: Sequence[float]) -> Estimate | None:
@@ -72,9 +72,7 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estima
     sides = [list(ours.values()), list(theirs.values())]
     if min(map(len, sides)) < 2:
         return None
-    from scipy import stats  # takes a second, and most seeds are shared
-
-    found = stats.ttest_ind(*sides, equal_var=False).confidence_interval(CONFIDENCE)
+    found = scipy.stats.ttest_ind(*sides, equal_var=False).confidence_interval(CONFIDENCE)
     apart = float(np.mean(sides[0]) - np.mean(sides[1]))
     return Estimate(value=apart, low=float(found.low), high=float(found.high))
 

@@ -198,7 +198,7 @@ def by_length(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
             heading = " ".join([heading, *[dtype] * several, *unusual(*how)])
             columns[heading] = _bracketed(_shown(column, names), _shown(shares.get(key, []), names))
         title += f", {METRICS[metric].better} is better{_explained(metric, beside)}"
-        tables.append((title, pd.DataFrame(columns)))
+        tables.append((title, pd.DataFrame(columns, dtype=object)))
     return tables + what_fits(rows)
 
 

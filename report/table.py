@@ -1,6 +1,6 @@
 """All Records as one tidy table: a row for each architecture, setting and metric."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -39,21 +39,18 @@ def _metrics(phase: str, grows: str | None) -> list[Metric]:
     return [one for one in METRICS.values() if phase in one.phases and grows == one.grows]
 
 
-def _measured(metric: Metric, records: list[Record]) -> tuple[Any, ...] | None:
+def _measured(
+    metric: Metric, records: list[Record], failed: Sequence[str]
+) -> tuple[Any, ...] | None:
     """The mean over seeds, and how far it reaches: over the seeds and their timed steps."""
     values = [value for record in records if (value := metric.of(record)) is not None]
     remarks = [remark for record in records if (remark := metric.remark(record)) is not None]
-    failed = [record.status for record in records if record.status != "ok"]
     if not values:
         why = [*failed, *remarks]
         return (0, metric.name, metric.unit, None, None, None, why[0]) if why else None
-    reaches = [spread for record in records if (spread := metric.spread(record)) is not None]
-    low, high = (
-        min([*values, *(low for low, _ in reaches)]),
-        max([*values, *(r[1] for r in reaches)]),
-    )
+    ends = [end for record in records for end in metric.spread(record) or ()] + values
     status = remarks[0] if remarks else "ok"
-    return len(values), metric.name, metric.unit, fmean(values), low, high, status
+    return len(values), metric.name, metric.unit, fmean(values), min(ends), max(ends), status
 
 
 def _cells(
@@ -67,7 +64,9 @@ def _cells(
         rates = {pick.record.case.lr for pick in picks} - {None}  # a checkpoint was trained at none
         lr = ", ".join(sorted(f"{rate:g}" for rate in rates))
         case = seeds[0].case
-        measured = [_measured(metric, seeds) for metric in _metrics(case.phase, case.grows)]
+        failed = [record.status for record in seeds if record.status != "ok"]
+        metrics = _metrics(case.phase, case.grows)
+        measured = [_measured(metric, seeds, failed) for metric in metrics]
         # `grows` is in the metric's name
         shared = (*key[:-1], lr, any(pick.at_edge for pick in picks))
         yield shared, [row for row in measured if row is not None]

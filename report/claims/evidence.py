@@ -134,7 +134,7 @@ class Evidence:
     def on_gpu(self) -> bool:
         return self.records[0].machine.get("device") == "cuda"
 
-    @property
+    @cached_property
     def tier(self) -> str:
         """How large a world the verdicts are about."""
         params = {record.case.size: record.params or 0 for record in self.records}

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from report.statistics import TAILS, Estimate, Floats, batch_medians
 
@@ -44,7 +44,7 @@ def expanded(tail: float, count: float) -> float:
     if count <= 1:
         return 0.0
     stretch = np.sqrt(count / (count - 1))
-    return float(stats.norm.cdf(stretch * stats.t.ppf(tail, count - 1)))
+    return float(special.ndtr(stretch * special.stdtrit(count - 1, tail)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.float64]
 ANGLES = np.linspace(0, 2 * math.pi, 16, endpoint=False)
 GAPS = (7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 64.0)  # typographic points from marker to label
+PLACES = np.array([(gap, math.cos(angle), math.sin(angle)) for gap in GAPS for angle in ANGLES])
 LEADER_FROM = 14.0  # beyond this gap a thin line says whose label it is
 
 
@@ -26,21 +27,25 @@ class Label:
     weight: str = "normal"
 
 
-def _hidden(box: Bbox, dots: Pixels) -> int:
-    """How many obstacle dots a label in `box` would cover."""
-    inside = (box.x0 <= dots[:, 0]) & (dots[:, 0] <= box.x1)
-    return int((inside & (box.y0 <= dots[:, 1]) & (dots[:, 1] <= box.y1)).sum())
+# boxes: (n, 4) of left, bottom, right, top in pixels
+def _hidden(boxes: Pixels, dots: Pixels) -> Pixels:
+    """How many obstacle dots a label in each box would cover."""
+    (x0, y0, x1, y1), (x, y) = boxes.T[:, :, None], dots.T
+    return np.asarray(((x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)).sum(axis=1), float)
 
 
-def _overlap(one: Bbox, other: Bbox) -> float:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return width * height if width > 0 and height > 0 else 0.0
+def _overlap(boxes: Pixels, others: Pixels) -> Pixels:
+    """How much of all others each box covers."""
+    (x0, y0, x1, y1), (left, bottom, right, top) = boxes.T[:, :, None], others.T
+    width = np.minimum(x1, right) - np.maximum(x0, left)
+    height = np.minimum(y1, top) - np.maximum(y0, bottom)
+    return np.asarray(np.where((width > 0) & (height > 0), width * height, 0).sum(axis=1))
 
 
-def _outside(box: Bbox, frame: Bbox) -> float:
-    over = (frame.x0 - box.x0, box.x1 - frame.x1, frame.y0 - box.y0, box.y1 - frame.y1)
-    return sum(max(0.0, side) for side in over)
+def _outside(boxes: Pixels, frame: Bbox) -> Pixels:
+    """How far each box reaches out of the frame."""
+    over = np.column_stack([frame.min - boxes[:, :2], boxes[:, 2:] - frame.max])
+    return np.asarray(np.maximum(over, 0).sum(axis=1))
 
 
 def along(corners: Pixels, every: float = 4.0) -> Pixels:
@@ -54,14 +59,14 @@ def along(corners: Pixels, every: float = 4.0) -> Pixels:
     return np.concatenate(legs)
 
 
-def _box(at: Pixels, angle: float, gap: float, width: float, height: float) -> Bbox:
-    """Where a label of that extent lies, `gap` away from its point in direction `angle`."""
-    dx, dy = math.cos(angle), math.sin(angle)
-    x, y = at[0] + dx * (gap + width / 2), at[1] + dy * (gap + height / 2)
-    return Bbox.from_extents(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+def _boxes(at: Pixels, width: float, height: float, pixels: float) -> Pixels:
+    """Where a label of that extent may lie, at each of PLACES about its point."""
+    half = np.array([width, height]) / 2
+    middles = at + PLACES[:, 1:] * (PLACES[:, :1] * pixels + half)
+    return np.hstack([middles - half, middles + half])
 
 
-def place(axes: Axes, labels: Sequence[Label], dots: Pixels, taken: list[Bbox]) -> None:
+def place(axes: Axes, labels: Sequence[Label], dots: Pixels, taken: Sequence[Bbox]) -> None:
     """Write each label at the cheapest free place, first come first served.
 
     `dots` are pixels that no label should cover, `taken` the boxes of text already there.
@@ -71,6 +76,7 @@ def place(axes: Axes, labels: Sequence[Label], dots: Pixels, taken: list[Bbox]) 
     renderer = RendererAgg(figure.bbox.width, figure.bbox.height, figure.dpi)
     pixels = figure.dpi / 72
     frame = axes.get_window_extent(renderer)
+    occupied = np.array([box.extents for box in taken]).reshape(-1, 4)
     for label in labels:
         at = axes.transData.transform(label.at)
         text = axes.annotate(
@@ -86,18 +92,14 @@ def place(axes: Axes, labels: Sequence[Label], dots: Pixels, taken: list[Bbox]) 
             zorder=6,
         )
         extent = text.get_window_extent(renderer)
-        costs = []
-        for gap in GAPS:
-            for angle in ANGLES:
-                box = _box(at, angle, gap * pixels, extent.width + 4, extent.height + 2)
-                crowd = sum(_overlap(box, other) for other in taken)
-                blocked = 30 * _hidden(box, dots) + 2 * crowd + 20 * _outside(box, frame)
-                costs.append((blocked + gap * pixels, gap, box))
-        _, gap, box = min(costs, key=lambda option: option[0])
-        taken.append(box)
-        middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
-        text.set_position(tuple((middle - at) / pixels))
-        if gap > LEADER_FROM:
-            near = np.clip(at, [box.x0, box.y0], [box.x1, box.y1])
+        boxes = _boxes(at, extent.width + 4, extent.height + 2, pixels)
+        blocked = 30 * _hidden(boxes, dots) + 2 * _overlap(boxes, occupied)
+        cost = blocked + 20 * _outside(boxes, frame) + PLACES[:, 0] * pixels
+        best = int(np.argmin(cost))
+        box = boxes[best]
+        occupied = np.vstack([occupied, box])
+        text.set_position(tuple(((box[:2] + box[2:]) / 2 - at) / pixels))
+        if PLACES[best, 0] > LEADER_FROM:
+            near = np.clip(at, box[:2], box[2:])
             ends = axes.transData.inverted().transform([at, near])
             axes.plot(*ends.T, color=label.colour, linewidth=0.6, alpha=0.6, zorder=2)
