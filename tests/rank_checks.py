@@ -115,11 +115,11 @@ def main(answers, folder):
     machine.use_cores(machine.cores()[rank])
     ranks = Several("cpu", "ddp", rank=rank, size=2, meeting=f"file://{folder}/meeting")
     told = {}
-    for arch in archs.names():
+    for arch in archs.usual():
         alone = trained(arch, ALONE)
         for ranks.shard in ("ddp", "fsdp"):
             told[f"{arch} {ranks.shard}"] = apart(trained(arch, ranks), alone)
-    for arch in filter(can_be_cut, archs.names()):
+    for arch in filter(can_be_cut, archs.usual()):
         ranks.shard = "context"
         with patch.object(experimental, "context_parallel", attention_over_all_ranks):
             shared = trained(arch, ranks)

@@ -50,7 +50,7 @@ def apart(tmp_path_factory):
 
 
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-@pytest.mark.parametrize("arch", archs.names())
+@pytest.mark.parametrize("arch", archs.usual())
 def test_two_ranks_train_what_one_process_does(apart, arch, shard):
     seen = apart[f"{arch} {shard}"]
     assert seen["nats"] < NATS and seen["weights"] < WEIGHTS
