@@ -84,7 +84,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         {
             "type": outside.option,
             "help": "architectures, comma-separated: names, files, what other packages install "
-            "(default: one or two of each family; all: every one of archs/)",
+            "(default: one or two of each family; all: archs/ but encoders)",
         },
     ),
     (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import archs
-from benchmarks import catalogue
+from benchmarks import catalogue, outside
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 
@@ -32,3 +32,8 @@ def test_states_are_told_as_they_grow():
 def test_what_is_asked_for_by_name_exists():
     assert set(archs.ON_REQUEST) <= set(archs.names())
     assert set(archs.usual()) | set(archs.ON_REQUEST) == set(archs.names())
+
+
+def test_all_is_every_one_that_has_all_phases():
+    assert outside.option("all") == [name for name in archs.names() if name != "bert"]
+    assert outside.option("bert,gru") == ["bert", "gru"]
