@@ -4,14 +4,13 @@ from functools import partial
 
 import pytest
 
-from tests.faults import Bench, Watch, architectures, disk_full, interrupted, sigkill
+from tests.faults import Bench, Watch, architectures, disk_full, sigkill
 from tests.sweeps import LABEL, NotHere, Ran, files
 
 SOME = {
     "sigkill": partial(sigkill, kills=2),
     "disk-full": disk_full,
     "architectures": partial(architectures, names=("segfaults", "raises")),
-    "ctrl-c": partial(interrupted, pauses_s=(0.05,)),
 }
 
 
