@@ -9,8 +9,9 @@ Every run is a Record, so a tuning that was stopped goes on, and the report sees
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 import results
 from benchmarks import sweep

@@ -4,7 +4,6 @@ A process reads whole labels and keeps their Records to itself. It gives an outl
 is given what all parts share, and gives back what is to be written of its own.
 """
 
-import gc
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +31,6 @@ def load(labels: Sequence[str] | None, root: Path) -> results.Loaded:
         loaded = results.load(labels, root)
     except ValueError as error:
         raise NoSuchLabel(f"{error}") from error
-    gc.freeze()  # Records live to the end: no use in searching them for garbage again and again
     return loaded
 
 

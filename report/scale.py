@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from report.summary import markdown
 from report.units import show
@@ -125,7 +126,7 @@ def write(count: int, root: Path) -> None:
     for record in islice(records(), count):
         path = record_path(record.case, record.label, root)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        path.write_text(json.dumps(to_builtins(record), indent=1) + "\n")
 
 
 def measure(code: str, *arguments: str) -> dict[str, str]:
