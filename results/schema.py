@@ -303,23 +303,38 @@ _record = msgspec.json.Decoder(Record)
 _dated = msgspec.json.Decoder(_Dated)
 
 
-def read(path: Path) -> Record:
+def read(path: Path | str) -> Record:
     """The Record in `path`. Raises UnreadableRecord, naming the file, if it does not hold one."""
     try:
-        text = path.read_bytes()
+        with open(path, "rb") as file:
+            text = file.read()
     except OSError as error:
         raise UnreadableRecord(f"{path} cannot be read: {error.strerror}") from error
     try:
-        if (schema := _dated.decode(text).schema) > SCHEMA:
-            raise UnreadableRecord(
-                f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); "
-                "update seqfrontier"
-            )
-        return _record.decode(text)
+        record = _record.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if (schema := _schema(text)) > SCHEMA:
+            raise _newer(path, schema) from error
         raise UnreadableRecord(
             f"{path} is not a Record ({error}); delete it and measure that case again"
         ) from error
+    if record.schema > SCHEMA:
+        raise _newer(path, record.schema)
+    return record
+
+
+def _schema(text: bytes) -> int:
+    """What the file says, of whatever else there is in it; this version's if it says nothing."""
+    try:
+        return _dated.decode(text).schema
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return SCHEMA
+
+
+def _newer(path: Path | str, schema: int) -> UnreadableRecord:
+    return UnreadableRecord(
+        f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); update seqfrontier"
+    )
 
 
 @dataclass(frozen=True)
@@ -344,11 +359,11 @@ def load(labels: Iterable[str] | None = None, root: Path = ROOT) -> Loaded:
             )
     loaded = Loaded([], [])
     for label in wanted:
-        for name in sorted(entry.name for entry in os.scandir(root / label)):
-            if not name.endswith(".json"):
-                continue
+        with os.scandir(root / label) as entries:
+            paths = sorted(entry.path for entry in entries if entry.name.endswith(".json"))
+        for path in paths:
             try:
-                loaded.records.append(read(root / label / name))
+                loaded.records.append(read(path))
             except UnreadableRecord as error:
                 loaded.unreadable.append(str(error))
     return loaded
