@@ -1,8 +1,9 @@
 """`python -m benchmarks tune`: the learning rate that suits each architecture and task best.
 
 Rates each twice the one before, around the rate at hand; then on beyond whichever end does best,
-until the best lies between two that do worse or REACH doublings are spent. No grid is cut short. Chosen on validation, with the first seed; the other seeds are then trained at that rate.
-Every run is a Record, so a tuning that was stopped goes on, and the report sees all of it.
+until the best lies between two that do worse or REACH doublings are spent. No grid is cut short.
+Chosen on validation, with the first seed; the other seeds are then trained at that rate. Every run
+is a Record, so a tuning that was stopped goes on, and the report sees all of it.
 """
 
 import argparse
