@@ -93,19 +93,26 @@ def build(
     vocab_size: int | None = None,
     kernel: str = "auto",
     short_conv: bool | None = None,
+    causal: bool = False,
 ) -> LanguageModel:
     """The model `arch` at `size`, on the default device in the default dtype, with fresh weights,
     or with a checkpoint's, whose tables keep their sizes.
 
     `max_len` resizes a learned position table; an architecture without one ignores it.
     `short_conv` is Config's: True puts a convolution ahead of mixers without one, False takes
-    away an architecture's own.
-    Raises ValueError if the architecture or the size is unknown.
+    away an architecture's own. `causal` makes an encoder read one way, with the same weights; the
+    others do so anyway.
+    Raises ValueError if the architecture or the size is unknown, or if an encoder's Config has no
+    field `causal`.
     """
     module = load(arch)
     if size not in module.SIZES:
         raise ValueError(f"{arch} has no size {size!r}; it has {', '.join(module.SIZES)}")
     config = replace(module.SIZES[size], kernel=kernel, short_conv=short_conv)
+    if causal and not is_causal(arch):
+        if not hasattr(config, "causal"):
+            raise ValueError(f"{arch} cannot be built to read one way: its Config has no `causal`")
+        config = replace(config, causal=True)
     if config.tokenizer is None:  # weights that exist have the tables they have
         if vocab_size is not None:
             config = replace(config, vocab_size=vocab_size)

@@ -3,7 +3,8 @@
     x = LN(x + W_o softmax(q kᵀ / √K) v)        x = LN(x + W_2 GELU(W_1 x))
 
 It is not causal: it has no state and writes no token, and a loss of it, at masked tokens from what
-is on both sides, is no perplexity. Its head is the embedding's table alone.
+is on both sides, is no perplexity. Its head is the embedding's table alone. Built `causal`, the
+same weights attend to no token after their own: what reading both ways is compared with.
 
 Devlin et al., BERT  https://arxiv.org/abs/1810.04805
 """
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archs import _spine
-from archs._ops.attention import softmax_attention
+from archs._ops.attention import attention_flops, softmax_attention
 from archs._sizes import Matched
 
 CAUSAL = False
@@ -29,12 +30,14 @@ class Config(_spine.Config):
     n_head: int
     d_mlp: int
     max_len: int = 512
+    causal: bool = False
 
 
 class Block(_spine.Block):
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__(config, layer)
         D, self.kernel, self.n_head = config.d_model, config.kernel, config.n_head
+        self.causal = config.causal
         self.positions = self.place_norm = None
         if layer == 0:
             # the stack starts with the tokens' places
@@ -69,13 +72,16 @@ class Block(_spine.Block):
                 )
             x_BTD = self.place_norm(x_BTD + self.positions.weight[:T])
         q, k, v = self.qkv(x_BTD).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
-        y_BHTK = softmax_attention(q, k, v, False, None, kernel=self.kernel)
+        y_BHTK = softmax_attention(q, k, v, self.causal, None, kernel=self.kernel)
         y_BTD = self.mixed(y_BHTK.transpose(1, 2).reshape(B, T, D))
         x_BTD = self.mix_norm(x_BTD + y_BTD)
         return self.mlp_norm(x_BTD + self.narrow(F.gelu(self.wide(x_BTD)))), None
 
     def mixer_flops(self, tokens: int, past: int) -> float:
-        return 4 * self.mixed.weight.shape[0] * tokens
+        D = len(self.mixed.weight)
+        if self.causal:
+            return attention_flops(self.n_head, D // self.n_head, tokens, past)
+        return 4 * D * tokens
 
     def state_traffic(self, batch: int, tokens: int, past: int) -> int:
         return 0

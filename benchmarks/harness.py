@@ -18,7 +18,9 @@ from benchmarks import (
     bisection,
     compress,
     exam,
+    infill,
     machine,
+    masking,
     modes,
     outside,
     quality,
@@ -47,7 +49,12 @@ FEWEST_ROUNDS, MAX_ROUNDS = 5, 500
 PATIENCE_S = 4.0
 FEW = 8  # tokens
 
-TEXT = {"quality": quality.observe, "compress": compress.observe, "scaling": scaling.observe}
+TEXT = {
+    "quality": quality.observe,
+    "compress": compress.observe,
+    "scaling": scaling.observe,
+    "infill": infill.observe,
+}
 
 # (step, what to call untimed before each, rounds) → seconds of each round
 Stopwatch = Callable[[Step, Callable[[], None], int], tuple[float, ...]]
@@ -353,7 +360,9 @@ ADAMW_BYTES = 28
 def model_facts(case: Case) -> dict[str, Any]:
     """Counts that need shapes only, so that they are known where the model itself did not fit."""
     phase = case.steps_of or case.phase  # limits: the step it begins with
-    vocab_size = vocabulary.size(case.tokenizer) if phase in OF_TEXT else None
+    vocab_size = None
+    if phase in OF_TEXT:
+        vocab_size = vocabulary.size(case.tokenizer) + masking.mask_tokens(case)
     if case.task is not None and case.load is not None:
         vocab_size = tasks.load(case.task)(case.load).vocab_size
     with torch.device("meta"):
@@ -363,6 +372,7 @@ def model_facts(case: Case) -> dict[str, Any]:
             max_len=max_len(case),
             vocab_size=vocab_size,
             short_conv=case.short_conv,
+            causal=masking.reads_one_way(case),
         )
     params = sum(p.numel() for p in model.parameters())
     tokens, past = (1, case.seq_len) if phase == "decode" else (case.seq_len, 0)

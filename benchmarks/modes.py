@@ -31,6 +31,7 @@ MODES: dict[Phase, tuple[Mode, ...]] = {
     "quality": ("eager",),
     "compress": ("eager",),
     "scaling": ("eager",),
+    "infill": ("eager",),
     "recall": ("eager",),
     "state": ("eager",),
     "markov": ("eager",),

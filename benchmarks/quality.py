@@ -17,7 +17,7 @@ import torch
 import archs
 from archs import LanguageModel
 from archs._ops import noting_kernels
-from benchmarks import training
+from benchmarks import masking, training
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
 from benchmarks.lanes import Lanes
@@ -31,10 +31,14 @@ from results import Case, Remembrance
 LEARNING_RATES = Path(__file__).with_name("learning_rates.toml")
 
 
+# windows with one token more than is read, and what draws
+Batches = Callable[[torch.Tensor, torch.Generator], Batch]
+
+
 def default_lr(arch: str, size: str, task: str | None = None) -> float:
     """The swept rate at d_model 64, scaled by 1/√d_model; an unswept architecture gets "other".
 
-    A task without a table of its own gets the rates of text.
+    A task, or phase, without a table of its own gets the rates of text.
     """
     tables: dict[str, dict[str, float]] = tomllib.loads(LEARNING_RATES.read_text())
     text = tables["d_model_64"]
@@ -53,13 +57,18 @@ def tokens_for(flops: float, case: Case) -> int:
             case.arch,
             case.size,
             max_len=case.seq_len,
-            vocab_size=vocabulary.size(case.tokenizer),
+            vocab_size=vocabulary.size(case.tokenizer) + masking.mask_tokens(case),
             short_conv=case.short_conv,
+            causal=masking.reads_one_way(case),
         )
     forward = model.forward_flops(case.seq_len)
     if forward is None:
         raise ValueError(f"--flops: {case.arch} does not say how many a token takes; use --tokens")
     return round(flops / (3 * forward))
+
+
+def next_tokens(text: torch.Tensor, draws: torch.Generator) -> Batch:
+    return Batch(text[:, :-1], text[:, 1:])
 
 
 def train(
@@ -71,6 +80,7 @@ def train(
     checkpoint: Checkpoint | None,
     probe: Probe | None = None,
     ranks: Ranks = ALONE,
+    batch_of: Batches = next_tokens,
 ) -> Trained:
     """Windows at places drawn from the seed alone, whatever the architecture, or the stream's."""
     assert case.tokens is not None
@@ -87,7 +97,7 @@ def train(
             last = len(whole) - case.seq_len
             starts = ranks.rows(torch.randint(last, (case.batch,), generator=places))
             text = windows(whole, starts, case.seq_len, "cpu")
-        return Batch(text[:, :-1], text[:, 1:])
+        return batch_of(text, places)
 
     recipe = Recipe(steps=steps, warmup=max(1, steps // 20), **ADAM)
     return training.train(
@@ -103,6 +113,20 @@ def remembered(model: LanguageModel, case: Case, corpus: Corpus, device: str) ->
     return remembrance(predictor(model, case, device), text_BT)
 
 
+def built(case: Case, corpus: Corpus, device: str) -> LanguageModel:
+    """With the seed's fresh weights, or a checkpoint's."""
+    torch.manual_seed(case.seed)
+    return archs.build(
+        case.arch,
+        case.size,
+        max_len=case.seq_len,
+        vocab_size=len(corpus.tokenizer.token_bytes) + masking.mask_tokens(case),
+        kernel=case.kernel,
+        short_conv=case.short_conv,
+        causal=masking.reads_one_way(case),
+    ).to(device)
+
+
 def trained(
     case: Case,
     corpus: Corpus,
@@ -111,26 +135,19 @@ def trained(
     checkpoint: Checkpoint | None = None,
     probe_of: Callable[[LanguageModel], Probe] | None = None,
     ranks: Ranks = ALONE,
+    batch_of: Batches = next_tokens,
 ) -> tuple[LanguageModel, dict[str, Any]]:
     """The model, and its training's fields of a Record; without a budget it is not trained.
 
     Raises Diverged, or what `check` raises.
     """
     assert corpus.tokenizer.name == case.tokenizer
-    torch.manual_seed(case.seed)
-    model = archs.build(
-        case.arch,
-        case.size,
-        max_len=case.seq_len,
-        vocab_size=len(corpus.tokenizer.token_bytes),
-        kernel=case.kernel,
-        short_conv=case.short_conv,
-    ).to(device)
+    model = built(case, corpus, device)
     facts: dict[str, Any] = {}
     with noting_kernels() as kernels:
         if case.tokens is not None:
             probe = None if probe_of is None else probe_of(model)
-            done = train(model, case, corpus, device, check, checkpoint, probe, ranks)
+            done = train(model, case, corpus, device, check, checkpoint, probe, ranks, batch_of)
             facts = done.facts()
     return model, {
         "kernels": kernels,

@@ -10,7 +10,7 @@ from typing import Any
 
 import archs
 from archs._ops import every_op
-from benchmarks import as_it_is, conformance, modes, outside, tasks, tiers
+from benchmarks import as_it_is, conformance, masking, modes, outside, tasks, tiers
 from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
@@ -22,12 +22,13 @@ PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
     "compress",
     "scaling",
+    "infill",
     "recall",
     "state",
     "markov",
     "limits",
 )  # by name or --tier
-OF_ENCODERS: tuple[Phase, ...] = ("train",)  # what is asked of what is not causal
+OF_ENCODERS: tuple[Phase, ...] = ("train", "infill")  # what is asked of what is not causal
 TIMED: tuple[Timed, ...] = ("train", "prefill", "decode")
 DTYPES = ("float32", "bfloat16")
 ORDER_SEED = 0
@@ -128,6 +129,13 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         {"type": _list(str), "help": "on, off: a convolution ahead of each mixer, or none at all"},
     ),
     (
+        "--masked",
+        {
+            "type": _list(float),
+            "help": "infill: shares of the tokens that an encoder is trained to fill in",
+        },
+    ),
+    (
         "--corpus",
         {
             "type": _list(str),
@@ -205,8 +213,10 @@ def check(options: Any) -> None:
     _positive("--tokens", [options.tokens])
     _positive("--lr", options.lr or ())
     _positive("--memory-gib", [options.memory_gib])
-    if "compress" in asked_phases(options) and options.corpus[0].startswith(hub.STREAM):
-        raise ValueError(f"--phase compress needs a text that is read whole, not {hub.STREAM}")
+    for phase in ("compress", "infill"):
+        if phase in asked_phases(options) and options.corpus[0].startswith(hub.STREAM):
+            raise ValueError(f"--phase {phase} needs a text that is read whole, not {hub.STREAM}")
+    _check_masked(options)
     ranks.check(options, asked_phases(options))
     for arch in options.arch or ():
         for config in archs.load(arch).SIZES.values():
@@ -214,6 +224,18 @@ def check(options: Any) -> None:
                 as_it_is.check(arch, config, asked_phases(options), options)
     if others := [arch for arch in options.arch or () if outside.is_code(arch)]:
         conformance.hold(others, Path(options.results))
+
+
+def _check_masked(options: Any) -> None:
+    if not options.masked:
+        return
+    if "infill" not in asked_phases(options):
+        raise ValueError("--masked is of --phase infill, and of nothing else")
+    for share in options.masked:
+        if not 0 < share < 1:
+            raise ValueError(f"--masked {share:g} must be a share between 0 and 1, such as 0.15")
+        for arch in options.arch or ():
+            masking.refuse_unless_it_can_mask(arch, share)
 
 
 def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) -> list[Case]:

@@ -32,6 +32,7 @@ class Ask:
     steps: int = 0
     flops: tuple[float, ...] = ()  # of text, in place of steps: budgets, to cross with the sizes
     unique_bytes: int | None = None  # of text, that is read again and again
+    masked: tuple[float, ...] = ()  # infill: shares, of encoders; empty: trained to go on
     seeds: tuple[int, ...]
     loads: tuple[int, ...] = ()  # empty: of text
     archs: tuple[str, ...] = ()  # empty: all
@@ -88,14 +89,18 @@ def _is_wanted(ask: Ask, options: Any) -> bool:
 
 def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
     text = ask.phase in OF_TEXT
-    for arch, asked_size, seq_len, seed, load, conv in product(
+    shares = ask.masked and (options.masked or ask.masked)
+    for arch, asked_size, seq_len, seed, load, conv, masked in product(
         options.arch or ask.archs or archs.usual(),
         options.size or ask.sizes or [None],
         options.seq_len or [ask.seq_len],
         options.seed or ask.seeds,
         options.load or ask.loads or [None],
         short_convs(options.short_conv or ask.short_conv),
+        shares or [None],
     ):
+        if masked is not None and archs.is_causal(arch):
+            continue
         size = asked_size or archs.default_size(arch, ask.size)
         batch = options.batch or ask.batch
         case = Case(
@@ -107,13 +112,14 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
             dtype=dtype,
             seed=seed,
             tokens=ask.steps * batch * seq_len,
-            lr=default_lr(arch, size, ask.task),
+            lr=default_lr(arch, size, ask.task or ask.phase),
             corpus=corpus if text else None,
             tokenizer=options.tokenizer if text else "bytes",
             task=ask.task,
             load=load,
             unique_bytes=ask.unique_bytes,
             short_conv=conv,
+            masked=masked,
             kernel=options.kernel,
         )
         for lr, flops in product(options.lr or [case.lr], ask.flops or [None]):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent
 SCHEMA = 1
 
 Timed = Literal["train", "prefill", "decode"]
-OfText = Literal["quality", "compress", "scaling"]
+OfText = Literal["quality", "compress", "scaling", "infill"]
 OF_TEXT: tuple[OfText, ...] = typing.get_args(OfText)
 Learned = Literal[OfText, "recall", "state", "markov"]
 LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
@@ -62,6 +62,9 @@ class Case(Data, frozen=True, kw_only=True):
     load: int | None = None  # recall, state, markov: how much is to be kept in mind, in its units
     # a convolution over the last few tokens ahead of each mixer: with, without, as published
     short_conv: bool | None = None
+    # infill: the share of each window's tokens that training masks and asks for; None: it asks for
+    # each token from those before it, and an encoder's trunk is built to read one way
+    masked: float | None = None
     grows: Literal["batch", "seq_len"] | None = None  # limits: what is enlarged, from its value on
     steps_of: Timed | None = None  # limits: of which phase the steps are
     memory_bytes: int | None = None  # limits: what a step must fit into; None: what there is
@@ -80,6 +83,7 @@ class Case(Data, frozen=True, kw_only=True):
         parts += [f"{self.shard}{self.ranks}"] * (self.ranks > 1)
         parts += [self.impl] * self.phase.startswith("peer")
         parts += {None: [], True: ["conv"], False: ["noconv"]}[self.short_conv]
+        parts += [] if self.masked is None else [f"m{self.masked:g}"]
         if self.task is not None:
             parts += [self.task, f"load{self.load}"]
         if self.tokens is not None:
@@ -98,7 +102,8 @@ class Evaluation(Data, frozen=True, kw_only=True):
     """Held-out loss in windows of `context` tokens, summed apart by position in the window.
 
     Bin i holds the targets predicted from `position_edges[i]` up to, not including,
-    `position_edges[i + 1]` tokens; the last bin ends with the window.
+    `position_edges[i + 1]` tokens; the last bin ends with the window. Of a masked objective all
+    targets are in one bin: predicted from those tokens of the window that are not masked.
     """
 
     split: Literal["valid", "test"]
@@ -176,6 +181,27 @@ class Codec(Data, frozen=True, kw_only=True):
     coded_bytes: int
     encode_s: tuple[float, ...]  # each round
     decode_s: tuple[float, ...]
+
+
+class Gaps(Data, frozen=True, kw_only=True):
+    """Gaps in windows of held-out text, filled from left to right with the likeliest token."""
+
+    length: int  # tokens of each gap
+    gaps: int
+    tokens_right: int
+    gaps_right: int  # of them, those with every token right
+
+
+class LinearProbe(Data, frozen=True, kw_only=True):
+    """What the mean over a window of the frozen trunk's last states says, by logistic regression,
+    about which of equal sections of the training text the window is from."""
+
+    trained: bool  # False: of the trunk before its first step
+    sections: int
+    fitted: int  # windows the regression was fitted to
+    l2: float  # the penalty, chosen on windows apart from both
+    asked: int  # windows it was then asked about
+    right: int
 
 
 class Reading(Data, frozen=True, kw_only=True):
@@ -259,6 +285,11 @@ class Record(Data, frozen=True, kw_only=True):
     progress: tuple[Progress, ...] = ()  # tasks, and text read again and again: while training
     tallies: tuple[Tally, ...] = ()  # tasks: once trained
     remembrance: Remembrance | None = None  # quality, markov: once trained, on test
+    gaps: tuple[Gaps, ...] = ()  # infill: once trained
+    # infill, masked: each token of a window masked in turn, a pseudo-log-likelihood and no code
+    # length
+    pseudo: Evaluation | None = None
+    linear_probes: tuple[LinearProbe, ...] = ()  # infill: before training and after
     training_bytes: int | None = None  # compress: the text that training windows are drawn from
     coding: Coding | None = None  # compress: once trained, of test text
     codecs: tuple[Codec, ...] = ()  # compress: others on the same text
