@@ -24,7 +24,7 @@ from results import Case, Evaluation, Gaps
 
 GAPS = (1, 4)  # tokens
 GAP_WINDOWS = 1024
-PSEUDO_WINDOWS = 64  # each is read once for each of its tokens
+PSEUDO_WINDOWS = 32  # each is read once for each of its tokens
 SEEDS = {"valid": 1, "test": 2, "gaps": 3}  # the same draws for every architecture and seed
 
 

@@ -22,7 +22,7 @@ from results import Case, LinearProbe
 
 SECTIONS = 8
 BLOCKS, BLOCK_TOKENS = 64, 4096  # a section, fewer of a short text
-WINDOWS = 8  # a block, fewer of long windows
+WINDOWS = 4  # a block, fewer of long windows
 FEWEST_BLOCKS = 4  # one for each role
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 FIT, CHOOSE, ASK = 0, 1, 2

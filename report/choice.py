@@ -31,6 +31,7 @@ class Setting(NamedTuple):
     flops: int = 0
     task: str = ""
     load: int = 0
+    masked: float = 0.0  # the share of tokens; 0: trained to go on, or of another phase
 
 
 _SHORT_CONV = {None: "", True: "on", False: "off"}
@@ -52,6 +53,7 @@ def setting_of(case: Case) -> Setting:
         flops=case.flops or 0,
         task=case.task or "",
         load=case.load or 0,
+        masked=case.masked or 0.0,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from report.claims import compression, cost, quality, scaling, tasks
+from report.claims import compression, cost, infill, quality, scaling, tasks
 from report.claims.evidence import SEEDS, Evidence, Judgement, Verdict
 from report.scaling import TIMES as LARGER
 
@@ -196,6 +196,29 @@ CLAIMS = (
         ),
         command=f"pytest benchmarks --phase scaling --seed {_SEEDS}",
         judge=scaling.size_beyond_the_text_is_lost,
+    ),
+    Claim(
+        name="both sides fill",
+        sentence="An encoder that sees both sides of a gap fills it better than the same trunk "
+        "reading one way.",
+        rule=(
+            "Trained on the same windows: the share of tokens right in held-out gaps of every "
+            "length, at every masked share, less that of the trunk reading one way, seed by seed: "
+            "above 0 supports, one below 0 refutes."
+        ),
+        command="pytest benchmarks --phase infill",
+        judge=infill.both_sides_fill_better,
+    ),
+    Claim(
+        name="both sides say more",
+        sentence="Its states say more of where a text is from.",
+        rule=(
+            "A linear reader of frozen states tells which of equal sections of the text a window "
+            "is from: its share right at every masked share, less that of the trunk reading one "
+            "way, seed by seed: above 0 supports, one below 0 refutes."
+        ),
+        command="pytest benchmarks --phase infill",
+        judge=infill.both_sides_say_more,
     ),
 )
 

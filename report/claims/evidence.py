@@ -95,6 +95,15 @@ def say_share(estimate: Estimate | None) -> str:
     return f"{100 * estimate.value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def say_points(estimate: Estimate | None) -> str:
+    """A difference of two shares, in points of a hundred."""
+    if estimate is None:
+        return "without an interval"
+    scaled = (100 * number for number in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (f"{number:+.1f}".replace("-", "−") for number in scaled)
+    return f"{value} points ({low} to {high})"
+
+
 def seeds_mean(values: Sequence[float]) -> Estimate | None:
     return mean(values) if len(values) >= SEEDS else None
 
