@@ -27,7 +27,7 @@ def understood(arch="reader", masked=None, right=0.5, sections=0.4, seeds=3, sca
     for seed in range(seeds):
 
         def near(share):
-            return round(ASKED * (share + random.normal(0, scatter)))  # noqa: B023
+            return round(ASKED * (share + random.normal(0, scatter)))
 
         made = quality(arch, seed=seed, kernels={"attention": "sdpa"})
         gaps = tuple(

@@ -31,6 +31,7 @@ from tests.claim_records import (
     timed,
     trained,
 )
+from tests.infill_records import understood
 from tests.report_records import machine, record
 from tests.scaling_records import FLAT, broken, planted, seeds
 
@@ -172,6 +173,20 @@ PLANTED["size beyond the text"] = {
     "supported": seeds((2.5, 2.0, 2.0, 1.999)),
     "refuted": seeds((2.5, 2.2, 2.0, 1.995)),
     "not decided": seeds((2.5, 2.0, 2.0, 1.96)),
+}
+PLANTED["both sides fill"] = {
+    "supported": [*understood(right=0.3), *understood(masked=0.15, right=0.4)],
+    "refuted": [
+        *understood(right=0.3),
+        *understood(masked=0.15, right=0.4),
+        *understood(masked=0.5, right=0.2),
+    ],
+    "not decided": [*understood(right=0.3), *understood(masked=0.15, right=0.301)],
+}
+PLANTED["both sides say more"] = {
+    "supported": [*understood(sections=0.3), *understood(masked=0.15, sections=0.4)],
+    "refuted": [*understood(sections=0.3), *understood(masked=0.15, sections=0.2)],
+    "not decided": [*understood(sections=0.3), *understood("other", masked=0.15, sections=0.4)],
 }
 CASES = [
     (name, verdict, records)
