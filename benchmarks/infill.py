@@ -2,7 +2,7 @@
 
 loss      of masked tokens, or of the next token: two quantities, which are not compared
 gaps      of 1 and of 4 tokens in held-out windows, filled from left to right
-probe     which section of the training text a window is from, by its frozen states
+probe     which section of the training text a block is from, by its frozen states
 pseudo    masked only: the log-probability of every token, it alone being masked
 """
 

@@ -193,14 +193,14 @@ class Gaps(Data, frozen=True, kw_only=True):
 
 
 class LinearProbe(Data, frozen=True, kw_only=True):
-    """What the mean over a window of the frozen trunk's last states says, by logistic regression,
-    about which of equal sections of the training text the window is from."""
+    """What the mean of the frozen trunk's last states over a block of text says, by logistic
+    regression, about which of equal sections of the training text the block is from."""
 
     trained: bool  # False: of the trunk before its first step
     sections: int
-    fitted: int  # windows the regression was fitted to
-    l2: float  # the penalty, chosen on windows apart from both
-    asked: int  # windows it was then asked about
+    fitted: int  # blocks the regression was fitted to
+    l2: float  # the penalty, chosen on blocks apart from both
+    asked: int  # blocks it was then asked about
     right: int
 
 

@@ -201,42 +201,47 @@ def test_pseudo_likelihood_masks_each_token_in_turn():
 
 def test_sections_blocks_and_roles_do_not_meet():
     tokens, length = SECTIONS * 9 * 4096 + 5, 48
-    where = linear_probe.places(tokens, length)
-    starts, section = where.starts_W, where.section_W
+    blocks = linear_probe.places(tokens, length)
+    assert blocks.starts_NW.shape == (SECTIONS * 9, linear_probe.WINDOWS)
+    starts = blocks.starts_NW.flatten()
     assert (starts[1:] - starts[:-1]).min() >= length and int(starts[-1]) + length <= tokens
-    assert torch.equal((starts // (tokens // SECTIONS)).clamp(max=SECTIONS - 1), section)
-    assert torch.equal((starts + length - 1) // (tokens // SECTIONS), section)
-    assert set(where.role_W.tolist()) == {FIT, CHOOSE, ASK}
-    for s in range(SECTIONS):
-        roles = where.role_W[section == s]
-        assert len(roles) == 9 * linear_probe.WINDOWS
-        assert int((roles == FIT).sum()) == 5 * linear_probe.WINDOWS
-        # a block's windows have one role, and blocks are a block apart
-        blocks = starts[section == s].view(9, -1)
-        assert (roles.view(9, -1) == roles.view(9, -1)[:, :1]).all()
-        assert (blocks[1:, 0] - blocks[:-1, 0]).min() >= linear_probe.BLOCK_TOKENS
-        assert (blocks[:, -1] + length - blocks[:, 0]).max() <= linear_probe.BLOCK_TOKENS
+    first, last = blocks.starts_NW[:, 0], blocks.starts_NW[:, -1] + length - 1
+    for end in (first, last):
+        assert torch.equal(end // (tokens // SECTIONS), blocks.section_N)
+    # no window of one block reaches into the room of another, whose role may be another
+    assert (first[1:] - first[:-1]).min() >= linear_probe.BLOCK_TOKENS
+    assert (last - first).max() < linear_probe.BLOCK_TOKENS
+    for section in range(SECTIONS):
+        roles = blocks.role_N[blocks.section_N == section].tolist()
+        assert [roles.count(role) for role in (FIT, CHOOSE, ASK)] == [5, 2, 2]
     with pytest.raises(ValueError, match="too short for the linear probe; it takes 131,072"):
         linear_probe.places(100_000, length)
 
 
+def test_a_block_is_the_mean_over_its_windows(text):
+    model, blocks = quality.built(case(), text, "cpu"), linear_probe.places(140_000, LENGTH)
+    x_ND = linear_probe.pooled(model, case(), text.train, blocks.starts_NW, "cpu")
+    for block in (0, 17):
+        windows = [text.train[s : s + LENGTH].long() for s in blocks.starts_NW[block].tolist()]
+        states = [model(window[None])[0] for window in windows]
+        assert torch.allclose(x_ND[block], torch.cat(states, 1).double().mean((0, 1)), atol=1e-6)
+
+
 def test_the_probe_finds_what_was_planted_and_nothing_in_noise():
-    where = linear_probe.places(SECTIONS * 64 * 4096, 64)
-    noise_WD = torch.randn(len(where.starts_W), 16, generator=torch.Generator().manual_seed(0))
-    noise_WD = noise_WD.double()
-    planted = noise_WD.clone()
-    planted[:, 2:10] += 6 * torch.nn.functional.one_hot(where.section_W, SECTIONS)
-    found = linear_probe.regress(planted, where, trained=True)
+    blocks = linear_probe.places(SECTIONS * 192 * 4096, 64)
+    noise_ND = torch.randn(SECTIONS * 192, 16, generator=torch.Generator().manual_seed(0))
+    noise_ND = noise_ND.double()
+    planted = noise_ND.clone()
+    planted[:, 2:10] += 6 * torch.nn.functional.one_hot(blocks.section_N, SECTIONS)
+    found = linear_probe.regress(planted, blocks, trained=True)
     assert found.trained and found.right / found.asked > 0.97
-    chance = linear_probe.regress(noise_WD, where, trained=False)
+    chance = linear_probe.regress(noise_ND, blocks, trained=False)
     error = (1 / 8 * 7 / 8 / chance.asked) ** 0.5
     assert abs(chance.right / chance.asked - 1 / 8) < 4 * error
-    assert (
-        chance.asked == SECTIONS * 16 * linear_probe.WINDOWS and chance.fitted == 2 * chance.asked
-    )
+    assert (chance.asked, chance.fitted) == (SECTIONS * 48, SECTIONS * 96)
     # the regression is at its minimum: no step along any weight helps
-    fitted = where.role_W == FIT
-    x, label = planted[fitted], where.section_W[fitted]
+    fitted = blocks.role_N == FIT
+    x, label = planted[fitted], blocks.section_N[fitted]
     weight = linear_probe.fit(x, label, 1e-2).requires_grad_()
     loss = nn.functional.cross_entropy(x @ weight[:-1] + weight[-1], label)
     (loss + 1e-2 * weight[:-1].square().sum()).backward()
