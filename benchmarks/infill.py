@@ -1,9 +1,8 @@
 """Train one trunk to fill in masked tokens or to go on, then ask both what they understood of text.
 
-loss      of masked tokens, or of the next token: two quantities, which are not compared
-gaps      of 1 and of 4 tokens in held-out windows, filled from left to right
-probe     which section of the training text a block is from, by its frozen states
-pseudo    masked only: the log-probability of every token, it alone being masked
+Of both: held-out loss, of masked tokens or of the next one, two quantities that are not compared;
+gaps filled in held-out windows; where in the training text a block is from, as a linear reader of
+the frozen states says. Of masked ones also the log-probability of every token, it alone masked.
 """
 
 from collections.abc import Callable

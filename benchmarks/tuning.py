@@ -119,7 +119,9 @@ class Tuning:
                 told.append(f"{case}: every training failed")
                 continue
             edge = "" if min(seen) < best < max(seen) else "  (edge)"
-            told.append(f"{case.task or case.corpus} {case.arch} = {at(case, best).lr:g}{edge}")
+            masked = "" if case.masked is None else f" masked {case.masked:g}"
+            what = f"{case.task or case.corpus} {case.arch}{masked}"
+            told.append(f"{what} = {at(case, best).lr:g}{edge}")
         return told
 
 

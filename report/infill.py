@@ -5,21 +5,22 @@ one from before it; a pseudo-log-likelihood is no code length. What both can be 
 fill gaps, and what their frozen states say of where a text is from.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import pandas as pd
 
-from report.choice import Setting, best_learning_rates, setting_of
+from report.choice import Setting, best_learning_rates, setting_of, unusual
 from report.losses import evaluation, nats_per_token
 from report.statistics import Estimate, mean
 from report.units import show, show_count
 from results import Evaluation, Record
 
 PHASE = "infill"
-LN2 = 0.6931471805599453
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def pairs(found: Iterable[Trained]) -> list[tuple[Trained, Trained]]:
 
 def _bits(held_out: Evaluation | None) -> float | None:
     nats = nats_per_token(held_out) if held_out else None
-    return None if nats is None else nats / LN2
+    return None if nats is None else nats / math.log(2)
 
 
 def loss_bits(record: Record) -> float | None:
@@ -147,6 +148,11 @@ def table(found: Sequence[Trained]) -> pd.DataFrame:
     return pd.DataFrame([_row(one, lengths(found)) for one in found])
 
 
+def _how(setting: Setting) -> str:
+    words = unusual(setting.mode, setting.kernel, setting.short_conv, setting.ranks)
+    return ", ".join([setting.corpus, f"length {setting.seq_len}", *words])
+
+
 def _row(one: Trained, asked: Sequence[int]) -> dict[str, str]:
     row = {
         "architecture": one.arch,
@@ -155,17 +161,13 @@ def _row(one: Trained, asked: Sequence[int]) -> dict[str, str]:
         "pseudo-likelihood, bits/token": _told(one, pseudo_bits),
     }
     for length in asked:
-        row[f"gaps of {length}: tokens right, %"] = _told(
-            one, lambda record, length=length: tokens_right(record, length), share=True
-        )
+        right = partial(tokens_right, length=length)
+        row[f"gaps of {length}: tokens right, %"] = _told(one, right, share=True)
         if length > 1:
-            row[f"gaps of {length} right, %"] = _told(
-                one, lambda record, length=length: gaps_right(record, length), share=True
-            )
-    flops, seconds = (
-        [value for record in one.records if (value := of(record)) is not None]
-        for of in (training_flops, lambda record: record.train_s)
-    )
+            whole = partial(gaps_right, length=length)
+            row[f"gaps of {length} right, %"] = _told(one, whole, share=True)
+    seconds = [record.train_s for record in one.records if record.train_s is not None]
+    flops = list(one.by_seed(training_flops).values())
     rates = sorted({record.case.lr or 0.0 for record in one.records})
     return row | {
         "sections right, %": _told(one, sections_right, share=True),
@@ -173,6 +175,7 @@ def _row(one: Trained, asked: Sequence[int]) -> dict[str, str]:
         "training": show(fmean(seconds), "s") if seconds else "–",
         "training FLOPs": f"{fmean(flops):.3g}" if flops else "–",
         "tokens": show_count(one.setting.tokens),
+        "setting": _how(one.setting),
         "learning rate": ", ".join(f"{rate:g}" for rate in rates),
         "seeds": f"{len(one.seeds)}",
     }

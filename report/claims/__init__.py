@@ -211,9 +211,10 @@ CLAIMS = (
     ),
     Claim(
         name="both sides say more",
-        sentence="Its states say more of where a text is from.",
+        sentence="An encoder that sees both sides says more of where a text is from, to a linear "
+        "reader, than the same trunk reading one way.",
         rule=(
-            "A linear reader of frozen states tells which of equal sections of the text a window "
+            "A linear reader of frozen states tells which of equal sections of the text a block "
             "is from: its share right at every masked share, less that of the trunk reading one "
             "way, seed by seed: above 0 supports, one below 0 refutes."
         ),

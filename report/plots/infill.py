@@ -18,7 +18,7 @@ CAPTION = (
     "Every model was trained on the same windows for as many steps. Gaps in held-out windows are "
     "filled from left to right with the likeliest token: a model trained on masked tokens sees "
     "both sides, one trained on the next token the side before. Sections: a linear reader of the "
-    "frozen states says which of equal sections of the training text a window is from; hollow "
+    "frozen states says which of equal sections of the training text a block is from; hollow "
     "points are the trunk before its first step, the line is chance. Bars: two sigma over seeds."
 )
 
@@ -32,7 +32,7 @@ def _panels(found: Sequence[Trained]) -> list[tuple[str, str, Value]]:
         )
         for length in infill.lengths(found)
     ]
-    return [*gaps, ("Section of the text", "windows right", infill.sections_right)]
+    return [*gaps, ("Section of the text", "blocks right", infill.sections_right)]
 
 
 def _name(one: Trained) -> str:
