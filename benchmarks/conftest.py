@@ -92,7 +92,7 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         except results.UnreadableRecord as error:
             pytest.fail(str(error), pytrace=False)
         if record is not None:
-            session.note(record)
+            session.walls.note(record)
             pytest.skip("measured already")
         try:
             record = session.measure(case)
@@ -101,7 +101,7 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         except Halt as error:
             request.session.shouldfail = str(error)
             pytest.fail(str(error), pytrace=False)
-        session.note(record)
+        session.walls.note(record)
         request.node.user_properties += [("status", record.status), ("reason", record.reason)]
         if record.status == "error":
             pytest.fail(f"{case}: {record.reason}", pytrace=False)
