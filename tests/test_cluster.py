@@ -78,7 +78,10 @@ def test_a_plan_adds_up_hours_and_cost_and_names_what_it_cannot_estimate(tmp_pat
     record(replace(next(c for c in cases if c.arch == "rnn"), seed=9), took_s=3600.0).save(tmp_path)
     said = told(tmp_path, *asked, "--price", "2", "--timeout", "1800")
     assert "in all 3.00 node-hours for 3 cells" in said and "node-hours: 6.00" in said
-    assert "no estimate for 3 cells, by --timeout at most 1.50 node-hours more: state gru 100k (3)" in said
+    assert (
+        "no estimate for 3 cells, by --timeout at most 1.50 node-hours more: state gru 100k (3)"
+        in said
+    )
     packed = told(tmp_path, *asked, "--price", "2", "--pack", "2")
     assert "in all 1.50 node-hours" in packed and "each taken to be as quick as alone" in packed
 
@@ -96,7 +99,7 @@ def test_a_plan_leaves_out_what_the_label_has_and_no_error(tmp_path):
 def test_a_dry_run_starts_nothing(tmp_path, capsys):
     asked = ["submit", "--dry-run", "--price", "1", *TINY, "--results", str(tmp_path / "none")]
     assert main(asked) == 0
-    assert "2 cells for cpu" in capsys.readouterr().out and not (tmp_path / "none").exists()
+    assert "4 cells for cpu" in capsys.readouterr().out and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
