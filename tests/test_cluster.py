@@ -184,7 +184,7 @@ def test_a_seat_measures_what_has_no_record_and_a_crash_is_one(job):
         assert seat.open() == LABEL
         first, again, crashed = seat.measure(TRAINED), seat.measure(TRAINED), seat.measure(text)
     finally:
-        seat.kill()
+        seat.close()
     assert (first.status, again.status, crashed.status) == ("ok", "had", "error")
     assert crashed.failed and "cannot read the corpus" in crashed.reason
     kept = {r.case: r for r in results.load([LABEL], job.root).records}
@@ -201,6 +201,6 @@ def test_a_seat_refuses_a_label_of_other_hardware_and_a_folder_that_is_not_share
         with pytest.raises(ValueError, match="has cells of cpu-2-core-a, and"):
             seat.open()
     finally:
-        seat.kill()
+        seat.close()
     with pytest.raises(ValueError, match="a file system that all nodes share"):
         Seat(replace(job, token="of another")).open()

@@ -13,20 +13,19 @@ from benchmarks.claim import lock
 HARDWARE = ".hardware"  # in a label's folder: the kind of machine that all its Records are of
 
 
-def own_cores(count: int) -> list[int]:
-    """Cores of this node that no other seat has while this process lives, as many as asked for or,
-    of fewer, all there are. Raises ValueError if every one is taken."""
+def own_cores(count: int) -> dict[int, int]:
+    """Cores of this node that no other seat has, as many as asked for or, of fewer, all there are;
+    each with the descriptor that holds it. Raises ValueError if every one is taken."""
     folder = Path(tempfile.gettempdir()) / f"seqfrontier-cores-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    own = []
+    own: dict[int, int] = {}
     for core in sorted(os.sched_getaffinity(0)):
         if len(own) == count:
             break
         try:
-            lock(folder / str(core))  # held until this process ends
+            own[core] = lock(folder / str(core))
         except BlockingIOError:
             continue
-        own.append(core)
     if not own:
         raise ValueError(f"every core of {platform.node()} is taken by cells of another submit")
     return own

@@ -108,7 +108,7 @@ class Dealer:
 
     def _start(self, place: Place, **needed: int) -> None:
         sources = os.environ.get(outside.VARIABLE)
-        actor = self.actor.options(
+        actor: Any = self.actor.options(
             **needed,
             max_concurrency=self.job.pack,
             scheduling_strategy=NodeAffinitySchedulingStrategy(place.node, soft=False),

@@ -46,7 +46,7 @@ class Element(Checkpointable):
         except (Halt, ValueError) as error:
             return str(error)
         finally:
-            seat.kill()
+            seat.close()
         return None
 
 

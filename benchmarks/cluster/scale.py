@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
@@ -21,7 +22,7 @@ from benchmarks.cluster.reporting import Report
 from results import Case
 
 STORE_BYTES = 80 * 2**20  # about the least that Ray takes
-NODE = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
 
 
 class Watch(Report):

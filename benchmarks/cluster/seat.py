@@ -37,7 +37,8 @@ class Seat:
         self.job, self.walls = job, Walls()
         self.workers: list[Worker] = []
         self.idle: LifoQueue[Worker] = LifoQueue()  # the last used is warm
-        self.env: Environment
+        self.cores: dict[int, int] = {}
+        self.claim: Claim | None = None
 
     def open(self) -> str:
         """Start, claim the label's folder, measure the ceilings; the label.
@@ -52,7 +53,8 @@ class Seat:
                 "put --results on a file system that all nodes share"
             )
         on_cpu = self.job.device == "cpu"
-        cores = node.own_cores(self.job.pack) if on_cpu else [None] * self.job.pack
+        self.cores = node.own_cores(self.job.pack) if on_cpu else {}
+        cores = list(self.cores) if on_cpu else [None] * self.job.pack
         self.workers = [Worker(self.job.device, core) for core in cores]
         for worker in reversed(self.workers):
             self.idle.put(worker)
@@ -68,7 +70,7 @@ class Seat:
                 )
         except (Ended, Halt) as error:
             raise ValueError(f"nothing can be measured on {platform.node()}: {error}") from None
-        self.env = replace(env, machine=env.machine | {"node": platform.node()})
+        self.env: Environment = replace(env, machine=env.machine | {"node": platform.node()})
         return env.label
 
     def _sees_what_submit_sees(self) -> bool:
@@ -85,6 +87,7 @@ class Seat:
                 return Answer(case=name, status="had", reason=None)
         except results.UnreadableRecord as error:
             return Answer(case=name, status="unreadable", reason=str(error))
+        assert self.claim is not None
         if not self.claim.holds():
             raise Halt(f"{self.claim.folder} was removed meanwhile; submit this again")
         try:
@@ -151,6 +154,15 @@ class Seat:
         """Whatever it measures; a thread that waits for it gets Halt."""
         for worker in self.workers:
             worker.kill()
+
+    def close(self) -> None:
+        """Nobody may be asking it."""
+        for worker in self.workers:
+            worker.close()
+        if self.claim is not None:
+            self.claim.release()
+        for held in self.cores.values():
+            os.close(held)
 
 
 def now() -> str:
