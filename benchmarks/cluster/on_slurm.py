@@ -101,6 +101,8 @@ def shares(
 
 def executor(job: Job, on: str, workers: int, given: dict[str, Any]) -> submitit.AutoExecutor:
     """Raises ValueError if Slurm is not here, or a parameter of --slurm is none of submitit's."""
+    if on == "local" and job.device == "cuda" and workers > 1:  # submitit gives each the first
+        raise ValueError("--on local has one GPU for all its workers; use --on ray, or --workers 1")
     try:
         made = submitit.AutoExecutor(folder=job.root / FOLDER / "%j", cluster=on)
         made.update_parameters(
