@@ -1,12 +1,7 @@
 """The same cells on several machines: plans, seats, and what a lost node costs."""
 
 import argparse
-import os
-import signal
-import threading
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +11,6 @@ from benchmarks.claim import Claim
 from benchmarks.cluster import command, node, plan
 from benchmarks.cluster.hand import Hand
 from benchmarks.cluster.job import LOST, is_timed
-from benchmarks.cluster.reporting import Report
 from benchmarks.cluster.seat import Seat
 from results import Case, Record
 
@@ -163,8 +157,9 @@ def test_a_folder_is_of_one_sweep_or_of_the_workers_of_a_submit(tmp_path):
 def test_a_folder_of_labels_is_of_one_submit(tmp_path):
     asked = options(tmp_path)
     planned = plan.make(asked)
-    with command.claimed(planned, asked), pytest.raises(ValueError, match="another submit has"):
-        with command.claimed(planned, asked):
+    with command.claimed(planned, asked):
+        another = command.claimed(planned, asked)
+        with pytest.raises(ValueError, match="another submit has"), another:
             pass
     with command.claimed(planned, asked):
         pass
