@@ -86,7 +86,7 @@ def test_an_element_that_is_killed_costs_no_cell(tmp_path, monkeypatch, capsys):
     text.write_bytes(bytes(range(256)) * 40)
     asked = ["--device", "cpu", "--arch", "rnn", "--phase", "quality", "--seq-len", "8"]
     asked += ["--batch", "2", "--lr", "0.01", "--corpus", str(text), "--tokens", "1024"]
-    asked += ["--seed", "0,1,2,3,4,5", "--label", LABEL, "--results", str(tmp_path)]
+    asked += ["--seed", "0,1,2,3,4,5", "--pack", "2", "--label", LABEL, "--results", str(tmp_path)]
     assert main(["submit", "--on", "local", *asked]) == 0
     said = capsys.readouterr().out
     assert killed and said.count("submitted: ") == 2 and "6 ok, 0 left" in said, said

@@ -173,5 +173,7 @@ def _await(
 
 def _why(element: submitit.Job[str | None]) -> str | None:
     """Why an element did not answer for all of its share."""
+    if not element.paths.result_pickle.exists():  # which submitit would wait for
+        return f"{element.state.lower()}, before it had done its share; see {element.paths.stderr}"
     error = element.exception()
     return element.result() if error is None else str(error).strip().rpartition("\n")[2]
