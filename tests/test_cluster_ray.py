@@ -17,6 +17,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
+def test_a_cluster_that_is_not_there_is_told_in_a_sentence():
+    with pytest.raises(ValueError, match="no Ray cluster answers there"):
+        on_ray.connect("127.0.0.1:9")
+    with pytest.raises(ValueError, match="write HOST:PORT"):
+        on_ray.connect("ray://127.0.0.1:10001")
+
+
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """A head and another node, a core each."""

@@ -8,6 +8,7 @@ import pytest
 
 import results
 from benchmarks.__main__ import main
+from benchmarks.cluster.job import Job
 from benchmarks.cluster.reporting import Report
 from results import Case
 
@@ -55,6 +56,28 @@ def test_what_cannot_be_submitted_is_told_in_a_sentence(tmp_path, capsys, monkey
     assert "--on slurm: " in capsys.readouterr().err
     assert main([*asked, "--on", "local", "--slurm", "no_such_word=1"]) == 2
     assert "no_such_word" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("device", "own"), [("cuda", "--gpus-per-node=1"), ("cpu", "--exclusive")])
+def test_slurm_is_asked_for_a_gpu_or_a_node_to_itself(tmp_path, monkeypatch, device, own):
+    (tmp_path / "srun").write_text("#!/bin/sh")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    job = Job(
+        root=tmp_path,
+        token="",
+        device=device,
+        label=None,
+        dtypes=(),
+        sources=(),
+        limit_s=1.0,
+        pack=4,
+        since=None,
+    )
+    made = on_slurm.executor(job, "slurm", 16, {"partition": "gpu", "time": 60})
+    asked = made._executor._make_submission_file_text("COMMAND", "UID")
+    for word in (own, "--cpus-per-task=4", "--partition=gpu", "--time=60", "--requeue"):
+        assert f"#SBATCH {word}\n" in asked, asked
 
 
 def children(pid):

@@ -6,6 +6,7 @@ process lives. A seat that dies with its node loses the cells it had; they are d
 """
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from benchmarks.cluster.seat import Seat
 from results import Case
 
 LOOK_S = 2.0  # between two looks at which nodes there are
+REACH_S = 5.0
 RESOURCE = {"cuda": "GPU", "cpu": "CPU"}
 
 
@@ -169,7 +171,21 @@ def connect(address: str | None) -> None:
     Raises ValueError if there is none.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _reach(address)
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=True)
-    except ConnectionError as error:
-        raise ValueError(f"--address {address}: no Ray cluster answers: {error}") from None
+        ray.init(address=address or "local", include_dashboard=False)
+    except (ConnectionError, RuntimeError) as error:
+        raise ValueError(f"Ray cannot be had at {address or 'this machine'}: {error}") from None
+
+
+def _reach(address: str) -> None:
+    """Raises ValueError if nobody is there, which Ray would wait for for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        raise ValueError(f"--address {address}: write HOST:PORT, of the cluster's head")
+    try:
+        socket.create_connection((host, int(port)), REACH_S).close()
+    except OSError as error:
+        raise ValueError(f"--address {address}: no Ray cluster answers there: {error}") from None

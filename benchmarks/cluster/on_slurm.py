@@ -111,6 +111,7 @@ def executor(job: Job, on: str, workers: int, given: dict[str, Any]) -> submitit
             nodes=1,
             tasks_per_node=1,
             slurm_array_parallelism=workers,
+            slurm_additional_parameters={"requeue": True},  # when its node is lost
             **_hardware(job),
         )
         made.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
