@@ -21,6 +21,7 @@ from benchmarks.cluster.hand import Hand
 from benchmarks.cluster.job import Answer, Job
 from benchmarks.cluster.reporting import Report
 from benchmarks.cluster.seat import Seat
+from benchmarks.isolation import Halt
 from results import Case
 
 LOOK_S = 2.0  # between two looks at which nodes there are
@@ -132,8 +133,10 @@ class Dealer:
         except RayActorError:  # the seat, and maybe its node, is no more
             self._lose(seat, case)
         except RayTaskError as error:
-            if not isinstance(error.cause, ValueError):
-                raise error.cause from None
+            if isinstance(error.cause, Halt):
+                raise Halt(str(error.cause)) from None
+            if case is not None or not isinstance(error.cause, ValueError):
+                raise
             self._drop(seat, f"is not used: {error.cause}")
             self.refused.add(seat.place.node)
         else:
