@@ -1,9 +1,10 @@
 """The same cells on several machines: plans, seats, and what a lost node costs."""
 
 import argparse
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 import results
 from benchmarks.__main__ import main
@@ -173,7 +174,7 @@ def job(tmp_path):
 
 
 def test_a_seat_measures_what_has_no_record_and_a_crash_is_one(job):
-    seat = Seat(replace(job, sources=("/nowhere",)))
+    seat = Seat(dataclasses.replace(job, sources=("/nowhere",)))
     text = replace(TRAINED, phase="quality", task=None, load=None, corpus="x")
     try:
         assert seat.open() == LABEL
@@ -185,7 +186,7 @@ def test_a_seat_measures_what_has_no_record_and_a_crash_is_one(job):
     kept = {r.case: r for r in results.load([LABEL], job.root).records}
     assert kept[TRAINED].machine["node"] and kept[TRAINED].ceilings
     assert kept[text].status == "error" and first.took_s >= first.cell_s > 0
-    seat.job = replace(job, since=kept[TRAINED].measured_at)
+    seat.job = dataclasses.replace(job, since=kept[TRAINED].measured_at)
     assert seat._had(TRAINED) is None
 
 
@@ -198,4 +199,4 @@ def test_a_seat_refuses_a_label_of_other_hardware_and_a_folder_that_is_not_share
     finally:
         seat.close()
     with pytest.raises(ValueError, match="a file system that all nodes share"):
-        Seat(replace(job, token="of another")).open()
+        Seat(dataclasses.replace(job, token="of another")).open()

@@ -8,8 +8,10 @@ is counted, named, and bounded by its limit.
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
+
+from msgspec.structs import replace
 
 import results
 from benchmarks import corpus, machine, sweep
