@@ -303,7 +303,9 @@ class Record(Data, frozen=True, kw_only=True):
 
         Raises OSError if the folder cannot be written or the disk is full, ValueError on a NaN.
         """
-        text = json.dumps(msgspec.to_builtins(self), indent=1, allow_nan=False) + "\n"
+        text = (
+            json.dumps(msgspec.to_builtins(self, enc_hook=_plain), indent=1, allow_nan=False) + "\n"
+        )
         path = self.path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -318,6 +320,14 @@ class Record(Data, frozen=True, kw_only=True):
             os.unlink(unfinished)
             raise
         return path
+
+
+def _plain(value: Any) -> Any:
+    """A subclass of what JSON knows, as torch's version and numpy's floats are, as what it is."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a Record holds no {type(value).__name__}")
 
 
 def record_path(case: Case, label: str, root: Path = ROOT) -> Path:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -102,6 +103,18 @@ def test_a_broken_file_is_named_and_costs_only_itself(tmp_path, spoil, complaint
     loaded = results.load(root=tmp_path)
     assert loaded.records == [good]
     assert len(loaded.unreadable) == 1 and str(path) in loaded.unreadable[0]
+
+
+class Version(str):
+    """As torch's is."""
+
+
+def test_a_subclass_of_a_plain_type_is_kept_as_that_type(tmp_path):
+    odd = replace(RECORD, versions={"torch": Version("2.11")}, step_s=(np.float64(0.5),))
+    back = results.read(odd.save(tmp_path))
+    assert back.versions == {"torch": "2.11"} and back.step_s == (0.5,)
+    with pytest.raises(TypeError, match="a Record holds no range"):
+        replace(RECORD, machine={"cpu": range(2)}).save(tmp_path)
 
 
 def test_a_missing_field_is_named(tmp_path):
