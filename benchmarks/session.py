@@ -28,7 +28,8 @@ class Session:
         self.options, self.root = options, Path(options.results)
         device = machine.pick_device(options.device)
         sweep.check(options)
-        reads_text = any(phase in OF_TEXT for phase in sweep.asked_phases(options))
+        asked = sweep.asked_phases(options)
+        reads_text = any(phase in OF_TEXT for phase in asked) or ("align" in asked and options.sft)
         self.corpus = corpus.load(options.corpus, options.tokenizer) if reads_text else None
         self.cases = sweep.cases(options, device, self.corpus.name if self.corpus else "")
         first, *others = machine.cores() if device == "cpu" else [None]

@@ -11,6 +11,7 @@ from typing import Any
 import archs
 from archs._ops import every_op
 from benchmarks import as_it_is, conformance, modes, outside, tasks, tiers
+from benchmarks.align import chats
 from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
@@ -22,6 +23,7 @@ PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
     "compress",
     "scaling",
+    "align",
     "recall",
     "state",
     "markov",
@@ -136,6 +138,18 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
             "stream:PATH or stream:NAME[:CONFIG], or files",
         },
     ),
+    (
+        "--sft",
+        {
+            "type": _list(str),
+            "default": [],
+            "help": "align: dialogues, or JSONL files of chats (default: rules, which are drawn)",
+        },
+    ),
+    (
+        "--preferences",
+        {"type": _list(str), "default": [], "help": "align: JSONL files, beside those of --sft"},
+    ),
     ("--tokenizer", {"default": "bytes", "help": f"text: {vocabulary.FORM} (default: bytes)"}),
     (
         "--memory-gib",
@@ -200,6 +214,7 @@ def check(options: Any) -> None:
     vocabulary.size(options.tokenizer)
     if "compress" in asked_phases(options) and options.tokenizer != BYTES.name:
         raise ValueError(f"--phase compress codes bytes, not {options.tokenizer}; use {BYTES.name}")
+    chats.check(options, asked_phases(options))
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])

@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from results.alignment import BestOf, Collected, Lesson, Optimised, Scorer
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
@@ -25,7 +27,7 @@ SCHEMA = 1
 Timed = Literal["train", "prefill", "decode"]
 OfText = Literal["quality", "compress", "scaling"]
 OF_TEXT: tuple[OfText, ...] = typing.get_args(OfText)
-Learned = Literal[OfText, "recall", "state", "markov"]
+Learned = Literal[OfText, "recall", "state", "markov", "align"]
 LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
 Phase = Literal[Timed, Learned, "limits", "peer-train", "peer-decode"]
 Mode = Literal["eager", "compile", "graph"]
@@ -33,6 +35,7 @@ Shard = Literal["ddp", "fsdp", "context"]
 # the text, the training text, or the one behind the other
 Coded = Literal["text", "training", "both"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
+Part = TypeVar("Part")
 
 
 class UnreadableRecord(ValueError):
@@ -59,6 +62,8 @@ class Case:
     tokenizer: str = "bytes"  # of text: bytes or bpe:N, N tokens
     task: str | None = None  # recall, state, markov: a file of benchmarks/tasks/
     load: int | None = None  # recall, state, markov: how much is to be kept in mind, in its units
+    instructions: str | None = None  # align: rules, dialogues, or the name of the user's chats
+    pairs: int | None = None  # align: preferences collected; None: those given, if any
     # a convolution over the last few tokens ahead of each mixer: with, without, as published
     short_conv: bool | None = None
     grows: Literal["batch", "seq_len"] | None = None  # limits: what is enlarged, from its value on
@@ -81,10 +86,12 @@ class Case:
         parts += {None: [], True: ["conv"], False: ["noconv"]}[self.short_conv]
         if self.task is not None:
             parts += [self.task, f"load{self.load}"]
+        if self.instructions is not None:
+            parts += [self.instructions] + [f"p{self.pairs}"] * (self.pairs is not None)
         if self.tokens is not None:
             parts += [f"n{self.tokens}"] if self.flops is None else [f"f{self.flops:.3g}"]
             parts += [f"lr{self.lr:g}"]
-        parts += [f"{self.corpus}"] * (self.phase in OF_TEXT)
+        parts += [f"{self.corpus}"] * (self.corpus is not None)
         parts += [f"of{self.unique_bytes}"] * (self.unique_bytes is not None)
         parts += [self.tokenizer.replace(":", "")] * (self.tokenizer != "bytes")
         if self.phase == "limits":
@@ -271,6 +278,11 @@ class Record:
     training_bytes: int | None = None  # compress: the text that training windows are drawn from
     coding: Coding | None = None  # compress: once trained, of test text
     codecs: tuple[Codec, ...] = ()  # compress: others on the same text
+    lessons: tuple[Lesson, ...] = ()  # align: up to the fine-tuned policy
+    collected: Collected | None = None  # align: preferences
+    scorers: tuple[Scorer, ...] = ()  # align: reward models
+    best_of: tuple[BestOf, ...] = ()  # align: for each of them and each n
+    optimised: tuple[Optimised, ...] = ()  # align
     schema: int = SCHEMA
 
     def path(self, root: Path = ROOT) -> Path:
@@ -346,6 +358,12 @@ def _plain(kind: type, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     raise TypeError(f"{value!r} is not {kind.__name__}")
+
+
+def parsed(kind: type[Part], text: str) -> Part:
+    """A part of a Record from its JSON. Raises TypeError if it is no such part."""
+    part: Part = _converter(kind)(json.loads(text))
+    return part
 
 
 def read(path: Path) -> Record:
