@@ -189,13 +189,8 @@ def test_preferences_are_the_gold_rewards_and_noise_turns_a_share_over():
 
 
 def test_rules_are_followed():
-    letters = torch.tensor([[3, 1, 2]]).expand(4, 3)
-    assert rules.followed(torch.arange(4), letters).tolist() == [
-        [3, 1, 2],
-        [2, 1, 3],
-        [1, 2, 3],
-        [1, 2, 3],
-    ]
+    letters = torch.tensor([[3, 2, 9]]).expand(3, 3)
+    assert rules.followed(torch.arange(3), letters).tolist() == [[3, 2, 9], [9, 2, 3], [2, 3, 9]]
 
 
 def test_gold_reward_is_of_places_and_length():
@@ -225,7 +220,7 @@ def test_what_is_held_out_is_never_learned_and_pretraining_does_not_tell_the_rul
     prompts, answers = inputs[:, :7], targets[:, 6:]
     assert counts[:, 6:12].all() and not counts[:, :6].any()
     right = asked.gold(prompts, answers) == 1
-    # one rule in four, and rows on which two rules agree
-    assert 0.23 < float(right.double().mean()) < 0.3
+    # one rule in three, and rows on which two rules agree
+    assert 0.31 < float(right.double().mean()) < 0.37
     with pytest.raises(ValueError, match="--seq-len 9: rules need an even number"):
         Rules(seq_len=9)

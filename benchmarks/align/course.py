@@ -14,8 +14,8 @@ from benchmarks.align.policy import ROWS, draw_many, log_probs, told
 from results import Answered, Case
 
 # of the pretraining's steps, and of its learning rate
-STEPS = {"fine-tuning": 1 / 3, "reward": 1.0, "policy": 1 / 3}
-RATES = {"fine-tuning": 1 / 3, "reward": 1 / 3, "policy": 1 / 8}
+STEPS = {"fine-tuning": 1 / 6, "reward": 1 / 2, "policy": 1 / 3}
+RATES = {"fine-tuning": 1 / 3, "reward": 1 / 2, "policy": 1 / 10}
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ class RewardModel(nn.Module):
     def __init__(self, policy: LanguageModel) -> None:
         super().__init__()
         self.trunk = deepcopy(policy)
-        self.head = nn.Linear(policy.config.d_model, 1, device=policy.embed.weight.device)
+        weight = policy.embed.weight
+        self.head = nn.Linear(policy.config.d_model, 1, bias=False, device=weight.device)
         nn.init.zeros_(self.head.weight)
-        self.register_buffer("mean", torch.zeros((), device=policy.embed.weight.device))
-        self.register_buffer("spread", torch.ones((), device=policy.embed.weight.device))
+        self.register_buffer("mean", torch.zeros((), device=weight.device))
+        self.register_buffer("spread", torch.ones((), device=weight.device))
 
     def forward(self, prompts_BP: Tensor, answers_BR: Tensor) -> Tensor:
         """(B,) rewards."""

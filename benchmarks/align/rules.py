@@ -18,7 +18,7 @@ from benchmarks.align.instructions import ANSWERS, END, Asked, Pairs, to_learn
 from benchmarks.training import Batch
 
 COLON, OP, LETTERS = 1, 2, 10
-RULES = ("copy", "reverse", "sort", "rotate")
+RULES = ("copy", "reverse", "sort")
 LETTER = OP + len(RULES)  # the first
 PENALTY = 0.2
 HELD_OUT_SEED = 2_000_000_011
@@ -26,15 +26,8 @@ HELD_OUT_SEED = 2_000_000_011
 
 def followed(rule_B: Tensor, letters_BS: Tensor) -> Tensor:
     """What each row becomes by its rule."""
-    done_BS = torch.stack(
-        [
-            letters_BS,
-            letters_BS.flip(1),
-            letters_BS.sort(1).values,
-            letters_BS.roll(-1, dims=1),
-        ]
-    )
-    return done_BS[rule_B, torch.arange(len(rule_B), device=rule_B.device)]
+    done_RBS = torch.stack([letters_BS, letters_BS.flip(1), letters_BS.sort(1).values])
+    return done_RBS[rule_B, torch.arange(len(rule_B), device=rule_B.device)]
 
 
 @dataclass(frozen=True, kw_only=True)

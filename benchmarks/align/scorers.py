@@ -15,7 +15,7 @@ from benchmarks.phases import precision
 from results import BestOf, Collected, Scorer
 
 HELD_OUT = 1024  # pairs, where they are collected
-SHARES = (64, 16, 4, 1)  # of the pairs, one in so many
+SHARES = (16, 4, 1)  # of the pairs, one in so many
 FEWEST = 16  # pairs
 RL_SHARE, NOISE = 4, 0.25  # whose reward model RL is given, and the one with label noise
 SPREAD_OVER = 2048  # answers that have rewards of mean 0 and standard deviation 1

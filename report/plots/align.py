@@ -19,9 +19,9 @@ CAPTION = (
     "Above: gold reward, which is meant, and dashed the proxy that a reward model learned, over "
     "the KL divergence from the fine-tuned policy, on an axis of its square root. Both have one "
     "mean and spread over the fine-tuned policy's answers, so where they part, the policy gains by "
-    "what the reward model has wrong. Below: gold reward of the best of n answers by reward models of "
-    "more and more preferences; a ring marks the greatest. Last: how many held-out pairs a reward "
-    "model ranks as gold does; hollow are those with labels turned over. Means over seeds."
+    "what the reward model has wrong. Below: gold reward of the best of n answers by reward models "
+    "of more and more preferences; a ring marks the greatest. Last: how many held-out pairs a "
+    "reward model ranks as gold does; hollow are those with labels turned over. Means over seeds."
 )
 
 
