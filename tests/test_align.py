@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,10 +150,53 @@ def test_losses_of_preferences_are_the_papers():
     assert found == pytest.approx(-np.log(sigmoid(better - worse)).mean())
 
 
-def test_dpo_agrees_with_trl():
-    """Their trainer's own loss, on a policy that is two tables."""
-    trl = pytest.importorskip("trl")
-    assert trl
+def test_dpo_agrees_with_trl(everything):
+    """Their trainer's loss and its gradient, from our model's log-probabilities of the tokens."""
+    trainer = pytest.importorskip("trl.trainer.dpo_trainer").DPOTrainer
+    prompts_BP, answers_BR, *_ = everything
+    model, begun, few = policy(0), policy(1), 4
+    pairs = Pairs(prompts_BP[:few], answers_BR[:few], answers_BR[-few:])
+    both_BP, both_BR = pairs.prompts_BP.repeat(2, 1), torch.cat(pairs[1:])
+
+    def answered(policy):
+        return told(log_probs(policy, both_BP, both_BR), both_BR).chunk(2)
+
+    ours = preference.dpo(*answered(model), *(part.detach() for part in answered(begun)), 0.1)
+    ours.backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+
+    def called(input_ids, labels, **given):
+        """As their wrapper answers: of each label its log-probability, none where there is none."""
+        logs_BTV = log_probs(model, input_ids[:, :1], input_ids[:, 1:])
+        asked_BT = labels[:, 1:] != -100
+        logs_BT = logs_BTV.gather(-1, input_ids[:, 1:, None])[..., 0] * asked_BT
+        nothing = torch.zeros_like(logs_BT)
+        rest = {"entropy": nothing, "mean_logits": nothing, "is_top1": asked_BT}
+        return SimpleNamespace(log_probs=logs_BT, **rest)
+
+    def same(value):
+        return value
+
+    stub = SimpleNamespace(
+        **dict.fromkeys(("aux_loss_enabled", "use_weighting")),
+        **{"model": SimpleNamespace(training=True), "ld_alpha": None, "beta": 0.1},
+        **{"precompute_ref_logps": True, "f_divergence_type": "reverse_kl"},
+        **{"loss_types": ["sigmoid"], "loss_weights": [1.0]},
+        **{"_metrics": {"train": defaultdict(list)}, "_total_train_tokens": 0, "_tp_size": 1},
+        accelerator=SimpleNamespace(device="cpu", gather_for_metrics=same, gather=same),
+    )
+    text_BT = torch.cat([both_BP, both_BR], dim=1)
+    mask_BT = torch.cat([torch.zeros_like(both_BP), counted(both_BR).long()], dim=1)
+    then = [part.detach() for part in answered(begun)]
+    inputs = {"input_ids": text_BT, "completion_mask": mask_BT}
+    inputs |= {"attention_mask": torch.ones_like(text_BT)}
+    inputs |= {"ref_chosen_logps": then[0], "ref_rejected_logps": then[1]}
+    theirs = trainer._compute_loss(stub, called, inputs, False)
+    theirs.backward()
+    assert float(theirs) == pytest.approx(float(ours), rel=1e-5)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
 
 
 def test_a_reward_is_read_where_the_answer_ends():
@@ -199,12 +244,12 @@ def test_gold_reward_is_of_places_and_length():
     assert prompts.shape == (200, 5) and answers.shape == (200, 5)
     assert (asked.gold(prompts, answers) == 1).all()
     nothing = torch.full_like(answers, END)
-    assert torch.allclose(asked.gold(prompts, nothing), torch.tensor(-0.6))
+    assert torch.allclose(asked.gold(prompts, nothing), torch.tensor(-0.6).double())
     long = torch.cat([answers[:, :3], torch.full((200, 2), rules.LETTER)], dim=1)
-    assert torch.allclose(asked.gold(prompts, long), torch.tensor(0.6))
+    assert torch.allclose(asked.gold(prompts, long), torch.tensor(0.6).double())
     wrong = answers.clone()
     wrong[:, 1] = rules.LETTER + (wrong[:, 1] - rules.LETTER + 1) % rules.LETTERS
-    assert torch.allclose(asked.gold(prompts, wrong), torch.tensor(2 / 3))
+    assert torch.allclose(asked.gold(prompts, wrong), torch.tensor(2 / 3).double())
 
 
 def test_what_is_held_out_is_never_learned_and_pretraining_does_not_tell_the_rule():

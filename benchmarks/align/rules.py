@@ -93,4 +93,4 @@ class Rules:
         rule_B, letters_BS = prompts_BP[:, 0] - OP, prompts_BP[:, 1:-1]
         right_BS = answers_BR[:, : self.letters] == followed(rule_B, letters_BS)
         length_B = (answers_BR >= LETTER).cumprod(1).sum(1)
-        return right_BS.float().mean(1) - PENALTY * (length_B - self.letters).abs()
+        return right_BS.double().mean(1) - PENALTY * (length_B - self.letters).abs()
