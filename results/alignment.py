@@ -7,6 +7,7 @@ from typing import Literal
 # pretrained; pretrained for as long again as fine-tuning takes; fine-tuned on instructions
 Taught = Literal["pretrained", "pretrained on", "fine-tuned"]
 Method = Literal["dpo", "rloo"]
+Work = Literal["generate", "update"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class Reached:
 class Spent:
     """What a step costs: tokens drawn, or scored and learned from."""
 
-    work: Literal["generate", "update"]
+    work: Work
     tokens: int  # a step
     step_s: tuple[float, ...]
     peak_bytes: int

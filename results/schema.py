@@ -362,7 +362,8 @@ def _plain(kind: type, value: Any) -> Any:
 
 def parsed(kind: type[Part], text: str) -> Part:
     """A part of a Record from its JSON. Raises TypeError if it is no such part."""
-    part: Part = _converter(kind)(json.loads(text))
+    hashable: Any = kind
+    part: Part = _converter(hashable)(json.loads(text))
     return part
 
 

@@ -65,9 +65,9 @@ def observe(
     instructions = instructions_of(case, corpus)
     course, stages = Course(case, instructions, device, check), Stages(checkpoint)
     model = fresh(case, instructions, device)
-    facts = {"kernels": kernels_of(course, model), "corpus_sha256": instructions.sha256}
+    kernels = kernels_of(course, model)
     told, policy = taught(course, stages, model)
-    facts["lessons"] = told
+    facts = {"kernels": kernels, "corpus_sha256": instructions.sha256, "lessons": told}
     if instructions.gold is None and instructions.preferences is None:
         return facts
     return facts | preferred(course, stages, policy)

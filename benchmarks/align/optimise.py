@@ -23,7 +23,7 @@ from benchmarks.align.stages import Descent, Tensors
 from benchmarks.machine import clock
 from benchmarks.phases import precision
 from results import Optimised, Reached, Spent
-from results.alignment import Method
+from results.alignment import Method, Work
 
 ANSWERS = 4  # of RLOO to each prompt
 LOOKS, LOOKED_AT = 10, 512  # times on the way, prompts
@@ -83,7 +83,8 @@ class Pursuit:
         ours_B = told(log_probs(self.policy, prompts_BP, answers_BR), answers_BR)
         with torch.no_grad():
             theirs_B = told(log_probs(self.begun, prompts_BP, answers_BR), answers_BR)
-        return preference.dpo(*ours_B.chunk(2), *theirs_B.chunk(2), self.aim.beta)
+        (better_B, worse_B), (better_then_B, worse_then_B) = ours_B.chunk(2), theirs_B.chunk(2)
+        return preference.dpo(better_B, worse_B, better_then_B, worse_then_B, self.aim.beta)
 
     def update(self, loss_of: Callable[[], Tensor]) -> None:
         with precision(self.course.case, self.course.device):
@@ -121,7 +122,7 @@ class Pursuit:
 
     def costs(self, generate_s: list[float], update_s: list[float]) -> tuple[Spent, ...]:
         """Of the steps that took so long. Memory is read in further ones, which count no more."""
-        peaks, device = dict[str, machine.Peak](), self.course.device
+        peaks, device = dict[Work, machine.Peak](), self.course.device
         if self.aim.method == "dpo":
             some = self.some_pairs()
             sequences, loss_of = 2 * len(some.prompts_BP), partial(self.of_pairs, some)
@@ -130,7 +131,8 @@ class Pursuit:
             sequences, loss_of = len(drawn[0]), partial(self.of_rewards, *drawn)
             peaks["generate"] = machine.peak_memory(device, self.generate)
         peaks["update"] = machine.peak_memory(device, partial(self.update, loss_of))
-        tokens = {"generate": self.room, "update": self.course.case.seq_len}
+        tokens: dict[Work, int] = {"generate": self.room, "update": self.course.case.seq_len}
+        taken: dict[Work, tuple[float, ...]]
         taken = {"generate": tuple(generate_s), "update": tuple(update_s)}
         return tuple(
             Spent(

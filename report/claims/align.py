@@ -42,8 +42,7 @@ NOT_MEASURED = f"not measured: it takes {SEEDS} seeds of instructions with a kno
 def fine_tuning_lifts(evidence: Evidence) -> Judgement:
     judged = []
     for arch, runs in _enough(_by_rule(evidence)).items():
-        known = [times for record in runs.values() if (times := align.lift(record)) is not None]
-        times = seeds_mean(known)
+        times = seeds_mean([lift for lift in map(align.lift, runs.values()) if lift is not None])
         judged.append(
             Judgement(
                 verdict=decide(times, LIFTS, NO_LIFT),
