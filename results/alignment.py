@@ -1,8 +1,9 @@
 """What is observed when a model is taught to follow instructions, then to be liked: parts of a
 Record of phase align, in the order of the steps."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from results.data import Data
 
 # pretrained; pretrained for as long again as fine-tuning takes; fine-tuned on instructions
 Taught = Literal["pretrained", "pretrained on", "fine-tuned"]
@@ -10,8 +11,7 @@ Method = Literal["dpo", "rloo"]
 Work = Literal["generate", "update"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answered:
+class Answered(Data, frozen=True, kw_only=True):
     """What a policy makes of the held-out prompts, the same for all architectures and seeds."""
 
     prompts: int
@@ -22,8 +22,7 @@ class Answered:
     gold: tuple[float, ...] = ()  # gold reward of an answer drawn to each prompt
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
+class Lesson(Data, frozen=True, kw_only=True):
     """A policy after a step of its teaching."""
 
     taught: Taught
@@ -32,8 +31,7 @@ class Lesson:
     answered: Answered
 
 
-@dataclass(frozen=True, kw_only=True)
-class Collected:
+class Collected(Data, frozen=True, kw_only=True):
     """Preferences to learn from, and those held out."""
 
     pairs: int
@@ -41,8 +39,7 @@ class Collected:
     drawn: int | None  # pairs of answers that it took, most of the rest being ties; None: given
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scorer:
+class Scorer(Data, frozen=True, kw_only=True):
     """A reward model, learned from preferences. Its reward has mean 0 and standard deviation 1
     over the fine-tuned policy's answers."""
 
@@ -53,8 +50,7 @@ class Scorer:
     right: int  # of them, the better answer gets the greater reward
 
 
-@dataclass(frozen=True, kw_only=True)
-class BestOf:
+class BestOf(Data, frozen=True, kw_only=True):
     """Of n answers of the fine-tuned policy the one that a reward model likes best.
 
     A mean is over all ways to take n of the `samples` drawn to a prompt, one for each prompt.
@@ -68,8 +64,7 @@ class BestOf:
     gold: tuple[float, ...]  # mean gold reward; empty: nobody knows
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reached:
+class Reached(Data, frozen=True, kw_only=True):
     """Where a policy is after so many steps: sums over `answers` drawn to held-out prompts."""
 
     step: int
@@ -79,8 +74,7 @@ class Reached:
     gold: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spent:
+class Spent(Data, frozen=True, kw_only=True):
     """What a step costs: tokens drawn, or scored and learned from."""
 
     work: Work
@@ -90,8 +84,7 @@ class Spent:
     peak_method: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Optimised:
+class Optimised(Data, frozen=True, kw_only=True):
     """The fine-tuned policy, moved towards what is preferred."""
 
     method: Method

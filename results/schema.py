@@ -1,4 +1,4 @@
-"""The one language that benchmarks/ writes and report/ reads. Standard library only.
+"""The one language that benchmarks/ writes and report/ reads.
 
 A Case is a question; a Record is what was observed when it was asked. Rates, ratios and
 utilisations are not here: they are arithmetic, and arithmetic belongs to report/, so that a
@@ -6,20 +6,19 @@ better formula re-reads old data. Units are SI and stand in the name: _s seconds
 _nats natural-log units of loss.
 """
 
-import gc
 import json
 import os
 import tempfile
-import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import cache, partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
+
+import msgspec
 
 from results.alignment import BestOf, Collected, Lesson, Optimised, Scorer
+from results.data import Data
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
@@ -35,15 +34,13 @@ Shard = Literal["ddp", "fsdp", "context"]
 # the text, the training text, or the one behind the other
 Coded = Literal["text", "training", "both"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
-Part = TypeVar("Part")
 
 
 class UnreadableRecord(ValueError):
     """A file under results/ that is not a Record this version can read; the message names it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
+class Case(Data, frozen=True, kw_only=True):
     """A frozen question. `str(case)` is its test id and its file name."""
 
     phase: Phase
@@ -100,8 +97,7 @@ class Case:
         return "-".join([*parts, f"s{self.seed}"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Data, frozen=True, kw_only=True):
     """Held-out loss in windows of `context` tokens, summed apart by position in the window.
 
     Bin i holds the targets predicted from `position_edges[i]` up to, not including,
@@ -120,8 +116,7 @@ class Evaluation:
     domain: str | None = None  # the kind of text; None: all there is
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tally:
+class Tally(Data, frozen=True, kw_only=True):
     """A task's answers on one held-out set, apart by distance or by position.
 
     Bin i holds the answers whose distance (from where the answer was last to be read) or position
@@ -139,8 +134,7 @@ class Tally:
     bayes_nats: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(Data, frozen=True, kw_only=True):
     """What a fixed validation set came to after so many optimizer steps: of a task the answers that
     were right, of text the loss."""
 
@@ -150,8 +144,7 @@ class Progress:
     nats: float | None = None  # sum of their negative log-likelihood
 
 
-@dataclass(frozen=True, kw_only=True)
-class Remembrance:
+class Remembrance(Data, frozen=True, kw_only=True):
     """What a past cut to its last `kept[i]` tokens does to the prediction of the next token.
 
     Sums over `windows` held-out windows; the last `kept` is the whole past.
@@ -164,8 +157,7 @@ class Remembrance:
     bayes_distance: tuple[float, ...] = ()  # of the exact Bayes predictor, where there is one
 
 
-@dataclass(frozen=True, kw_only=True)
-class Coding:
+class Coding(Data, frozen=True, kw_only=True):
     """Held-out text coded by the model's predictions, and decoded again bit for bit."""
 
     lanes: int  # texts side by side, a step of the model codes a byte of each
@@ -176,8 +168,7 @@ class Coding:
     decode_s: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Codec:
+class Codec(Data, frozen=True, kw_only=True):
     """A general-purpose compressor's go at the text, or at the training text without or with it."""
 
     name: str
@@ -190,8 +181,7 @@ class Codec:
     decode_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(Data, frozen=True, kw_only=True):
     """What a GPU's sensors said at one moment. A None could not be read."""
 
     energy_j: float | None = None  # used since the driver was loaded
@@ -202,8 +192,7 @@ class Reading:
     throttle: tuple[str, ...] | None = None  # what held the clocks down
 
 
-@dataclass(frozen=True, kw_only=True)
-class Probe:
+class Probe(Data, frozen=True, kw_only=True):
     """Whether a step of one size fitted in memory."""
 
     size: int  # of what Case.grows names
@@ -211,16 +200,14 @@ class Probe:
     peak_bytes: int | None  # None: memory ran out before there was one
 
 
-@dataclass(frozen=True, kw_only=True)
-class Visit:
+class Visit(Data, frozen=True, kw_only=True):
     """Timed steps that do not count: in another visit to the same cell the machine was calmer."""
 
     step_s: tuple[float, ...]
     sentinel_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Data, frozen=True, kw_only=True):
     """What was observed, raw. A None is a quantity that was not, or could not be, observed.
 
     Of several ranks: counts of the model and losses are of all together; each timed step and
@@ -238,7 +225,7 @@ class Record:
     machine: dict[str, Any]
     backend: str | None = None  # ranks > 1: what they speak through, gloo or nccl
     # by name ("matmul-float32", "copy"): work per sample in FLOPs or bytes, and samples in seconds
-    ceilings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ceilings: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     took_s: float | None = None  # the whole cell, with all that is not timed
     params: int | None = None
     embedding_params: int | None = None
@@ -252,7 +239,7 @@ class Record:
     peak_method: str | None = None
     reserved_bytes: int | None = None  # the most that CUDA's allocator kept from others meanwhile
     probes: tuple[Probe, ...] = ()  # limits: in the order tried
-    kernels: dict[str, str] = field(default_factory=dict)  # op to the kernel of it that ran
+    kernels: dict[str, str] = msgspec.field(default_factory=dict)  # op to the kernel of it that ran
     first_step_s: float | None = None  # with what is built once: compiling, capturing, tuning
     step_s: tuple[float, ...] = ()  # every timed step in order, never trimmed
     step_clock: Literal["wall", "process cpu", "cuda events"] = "wall"
@@ -260,7 +247,9 @@ class Record:
     sentinel_s: tuple[float, ...] = ()
     set_aside: tuple[Visit, ...] = ()  # earlier or later visits in which the sentinel took longer
     sensors: tuple[Reading, ...] = ()  # a GPU's: before the timed steps, halfway, and after
-    op_s: dict[str, float] = field(default_factory=dict)  # peer-*: self seconds of each torch op
+    op_s: dict[str, float] = msgspec.field(
+        default_factory=dict
+    )  # peer-*: self seconds of each torch op
     # in one step under the profiler, whose own time is in it
     corpus_sha256: str | None = None
     train_nats: tuple[float, ...] = ()  # mean loss of each optimizer step; peer-*: the one loss
@@ -293,7 +282,9 @@ class Record:
 
         Raises OSError if the folder cannot be written or the disk is full, ValueError on a NaN.
         """
-        text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        text = (
+            json.dumps(msgspec.to_builtins(self, enc_hook=_plain), indent=1, allow_nan=False) + "\n"
+        )
         path = self.path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -310,84 +301,60 @@ class Record:
         return path
 
 
+def _plain(value: Any) -> Any:
+    """A subclass of what JSON knows, as torch's version and numpy's floats are, as what it is."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a Record holds no {type(value).__name__}")
+
+
 def record_path(case: Case, label: str, root: Path = ROOT) -> Path:
     return root / label / f"{case}.json"
 
 
-@cache  # annotations are resolved once for each field, not once for each Record
-def _converter(kind: Any) -> Callable[[Any], Any]:
-    """From a value, as JSON has it, to the annotated type; it raises TypeError on a misfit."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):  # of a Literal it is the latter
-        given = _converter(next(arg for arg in args if arg is not types.NoneType))
-        return lambda value: None if value is None else given(value)
-    if origin is Literal:
-        return partial(_one_of, args)
-    if origin is tuple:
-        return partial(_tuple, args[0], _converter(args[0]))
-    if is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return partial(_instance, kind, {f.name: _converter(hints[f.name]) for f in fields(kind)})
-    return partial(_plain, origin or kind)
+class _Dated(msgspec.Struct):
+    """All that a Record of another schema is asked."""
+
+    schema: int = SCHEMA
 
 
-def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
-    if value not in choices:
-        raise TypeError(f"{value!r} is none of {', '.join(map(repr, choices))}")
-    return value
+_record = msgspec.json.Decoder(Record)
+_dated = msgspec.json.Decoder(_Dated)
 
 
-def _tuple(kind: Any, item: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is not a list")
-    # most of a Record is thousands of plain numbers: one look at all of their types
-    return tuple(value) if set(map(type, value)) == {kind} else tuple(map(item, value))
-
-
-def _instance(kind: Any, converters: dict[str, Callable[[Any], Any]], value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is not an object")
-    if unknown := value.keys() - converters.keys():
-        raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
-    return kind(**{name: converters[name](item) for name, item in value.items()})
-
-
-def _plain(kind: type, value: Any) -> Any:
-    if type(value) is kind:
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    raise TypeError(f"{value!r} is not {kind.__name__}")
-
-
-def parsed(kind: type[Part], text: str) -> Part:
-    """A part of a Record from its JSON. Raises TypeError if it is no such part."""
-    hashable: Any = kind
-    part: Part = _converter(hashable)(json.loads(text))
-    return part
-
-
-def read(path: Path) -> Record:
+def read(path: Path | str) -> Record:
     """The Record in `path`. Raises UnreadableRecord, naming the file, if it does not hold one."""
     try:
-        raw = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise UnreadableRecord(
-            f"{path} is not a readable Record ({error}); delete it and measure that case again"
-        ) from error
-    schema = raw.get("schema") if isinstance(raw, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise UnreadableRecord(
-            f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); "
-            "update seqfrontier"
-        )
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise UnreadableRecord(f"{path} cannot be read: {error.strerror}") from error
     try:
-        record: Record = _converter(Record)(raw)
-    except TypeError as error:
+        record = _record.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if (schema := _schema(text)) > SCHEMA:
+            raise _newer(path, schema) from error
         raise UnreadableRecord(
             f"{path} is not a Record ({error}); delete it and measure that case again"
         ) from error
+    if record.schema > SCHEMA:
+        raise _newer(path, record.schema)
     return record
+
+
+def _schema(text: bytes) -> int:
+    """What the file says, of whatever else there is in it; this version's if it says nothing."""
+    try:
+        return _dated.decode(text).schema
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return SCHEMA
+
+
+def _newer(path: Path | str, schema: int) -> UnreadableRecord:
+    return UnreadableRecord(
+        f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); update seqfrontier"
+    )
 
 
 @dataclass(frozen=True)
@@ -411,26 +378,12 @@ def load(labels: Iterable[str] | None = None, root: Path = ROOT) -> Loaded:
                 f"no results labelled {label!r} in {root}; it holds {', '.join(have) or 'none'}"
             )
     loaded = Loaded([], [])
-    with _uncollected():
-        for label in wanted:
-            for name in sorted(entry.name for entry in os.scandir(root / label)):
-                if not name.endswith(".json"):
-                    continue
-                try:
-                    loaded.records.append(read(root / label / name))
-                except UnreadableRecord as error:
-                    loaded.unreadable.append(str(error))
+    for label in wanted:
+        with os.scandir(root / label) as entries:
+            paths = sorted(entry.path for entry in entries if entry.name.endswith(".json"))
+        for path in paths:
+            try:
+                loaded.records.append(read(path))
+            except UnreadableRecord as error:
+                loaded.unreadable.append(str(error))
     return loaded
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without cyclic garbage collection: it would search a growing heap of Records, which form no
-    cycles, again and again, for a third of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

@@ -1,9 +1,9 @@
 """What the report makes of alignments: planted figures are found, tables and figure are whole."""
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from report import align, studies
 from report.__main__ import main

@@ -1,10 +1,10 @@
 """Alignment as a cell: its Record, a run that is killed and gone on with, chats of the user's."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 import results
 from archs._ops import KernelRefused

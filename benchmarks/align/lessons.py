@@ -3,10 +3,10 @@
 The loop is benchmarks/training.py's. Fine-tuned or not, a model has then read as many tokens.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from archs import LanguageModel
 from benchmarks import training

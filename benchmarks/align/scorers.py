@@ -1,8 +1,7 @@
 """Reward models of ever more preferences, the question being how many it takes; and best of n."""
 
-from dataclasses import replace
-
 import torch
+from msgspec.structs import replace
 
 from archs import LanguageModel
 from benchmarks.align import best_of, reward

@@ -1,17 +1,15 @@
 """The loops' descent, and what was finished of an alignment when it was killed."""
 
-import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any, TypeVar
 
+import msgspec
 import torch
 from torch import Tensor
 
 from benchmarks.exam import BETAS, WARMUP_STEPS
 from benchmarks.training import Checkpoint, Diverged, schedule
-from results.schema import parsed
 
 Tensors = dict[str, Tensor]
 Seen = TypeVar("Seen")
@@ -55,9 +53,9 @@ class Stages:
         """What `make` returns, a part of a Record and tensors: now, or in an earlier run."""
         if name not in self.done:
             seen, tensors = make()
-            told = json.dumps(seen, default=asdict, allow_nan=False)
+            told = msgspec.json.encode(seen).decode()
             self.done[name] = {"seen": told, "tensors": tensors}
             if self.checkpoint is not None:
                 self.checkpoint.save(self.done)
         kept = self.done[name]
-        return parsed(kind, kept["seen"]), kept["tensors"]
+        return msgspec.json.decode(kept["seen"], type=kind), kept["tensors"]
