@@ -247,10 +247,8 @@ class Record(Data, frozen=True, kw_only=True):
     sentinel_s: tuple[float, ...] = ()
     set_aside: tuple[Visit, ...] = ()  # earlier or later visits in which the sentinel took longer
     sensors: tuple[Reading, ...] = ()  # a GPU's: before the timed steps, halfway, and after
-    op_s: dict[str, float] = msgspec.field(
-        default_factory=dict
-    )  # peer-*: self seconds of each torch op
-    # in one step under the profiler, whose own time is in it
+    # peer-*: self seconds of each torch op in one step under the profiler, whose own time is in it
+    op_s: dict[str, float] = msgspec.field(default_factory=dict)
     corpus_sha256: str | None = None
     train_nats: tuple[float, ...] = ()  # mean loss of each optimizer step; peer-*: the one loss
     train_s: float | None = None

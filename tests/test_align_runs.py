@@ -6,9 +6,10 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+import archs
 import results
 from archs._ops import KernelRefused
-from benchmarks import harness, sweep
+from benchmarks import harness, sweep, tiers
 from benchmarks.align import chat_files, chats, course, instructions, optimise, reward, scorers
 from benchmarks.align.instructions import END
 from benchmarks.data import wheels
@@ -242,13 +243,16 @@ def test_what_cannot_be_asked_is_refused(given, complaint):
         sweep.check(Options(**given))
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_tiers_ask_three_architectures_by_name(device):
-    asked = sweep.cases(Options(phase=["align"]), device, "sotu")
-    assert {case.instructions for case in asked} == {"rules"} and asked[0].corpus is None
-    assert len({case.arch for case in asked}) >= 3
-    talked = sweep.cases(Options(phase=["align"], sft=["dialogues"]), device, "sotu")
-    assert {(case.instructions, case.corpus) for case in talked} == {("dialogues", "sotu")}
+def test_every_tier_asks_by_name():
+    for tier in tiers.names():
+        asks = [ask for ask in tiers.load(tier) if ask.phase == "align"]
+        assert [ask.instructions for ask in asks] == ["rules", "chats"]
+        assert all(ask.by_name and len(ask.archs or archs.usual()) >= 3 for ask in asks)
+    (asked,) = sweep.cases(Options(phase=["align"], arch=["lstm"]), "cpu", "sotu")
+    assert asked.instructions == "rules" and asked.corpus is None and asked.pairs == 8192
+    given = {"phase": ["align"], "arch": ["lstm"], "sft": ["dialogues"]}
+    (asked,) = sweep.cases(Options(**given), "cpu", "sotu")
+    assert (asked.instructions, asked.corpus, asked.pairs) == ("dialogues", "sotu", None)
 
 
 def test_reward_models_of_a_few_preferences():
