@@ -11,7 +11,7 @@ from typing import Any
 import archs
 from archs._ops import every_op
 from benchmarks import as_it_is, conformance, modes, outside, tasks, tiers
-from benchmarks.align import chats
+from benchmarks.align import asked as align
 from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
@@ -214,7 +214,7 @@ def check(options: Any) -> None:
     vocabulary.size(options.tokenizer)
     if "compress" in asked_phases(options) and options.tokenizer != BYTES.name:
         raise ValueError(f"--phase compress codes bytes, not {options.tokenizer}; use {BYTES.name}")
-    chats.check(options, asked_phases(options))
+    align.check(options, asked_phases(options))
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 import archs
-from benchmarks.align import chats
+from benchmarks.align import asked
 from benchmarks.quality import default_lr, tokens_for
 from results import Case
 from results.schema import OF_TEXT, Learned, Phase
@@ -118,7 +118,7 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
             task=ask.task,
             load=load,
             unique_bytes=ask.unique_bytes,
-            instructions=chats.named(options) if ask.instructions else None,
+            instructions=asked.named(options) if ask.instructions else None,
             pairs=ask.pairs,
             short_conv=conv,
             kernel=options.kernel,

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.corpus import part_of
 from benchmarks.data import cache as disk
 
 FORM = 1  # of what is kept; another one when that changes
@@ -24,12 +25,14 @@ PREFERENCE = '{"prompt": "…", "chosen": "…", "rejected": "…"}'
 
 @dataclass(frozen=True)
 class Chat:
+    of: str  # the line that it is of: by these names some are held out
     prompt: str
     completion: str
 
 
 @dataclass(frozen=True)
 class Preference:
+    of: str
     prompt: str
     chosen: str
     rejected: str
@@ -69,39 +72,44 @@ def _answer(said: Any) -> str:
     return str(said[-1]["content"])
 
 
-def _chats(line: Any) -> Iterator[Chat]:
+def _chats(of: str, line: Any) -> Iterator[Chat]:
     if "messages" not in line:
-        yield Chat(_prompt(line["prompt"]), _answer(line["completion"]))
+        yield Chat(of, _prompt(line["prompt"]), _answer(line["completion"]))
         return
     messages = line["messages"]
     _written(messages)
     for i, message in enumerate(messages):
         if message["role"] == ASSISTANT and i:
-            yield Chat(_prompt(messages[:i]), str(message["content"]))
+            yield Chat(of, _prompt(messages[:i]), str(message["content"]))
 
 
-def _preferences(line: Any) -> Iterator[Preference]:
+def _preferences(of: str, line: Any) -> Iterator[Preference]:
     chosen, rejected = line["chosen"], line["rejected"]
     if "prompt" not in line and (type(chosen) is str or type(rejected) is str):
         raise Misshapen
     prompt = _prompt(line["prompt"] if "prompt" in line else chosen[:-1])
-    yield Preference(prompt, _answer(chosen), _answer(rejected))
+    yield Preference(of, prompt, _answer(chosen), _answer(rejected))
 
 
-def _read(flag: str, path: str, text: bytes, of_line: Any, shape: str) -> Iterator[Any]:
-    """Raises ValueError naming the first line that is not of this shape."""
-    found = 0
+def _read(flag: str, path: str, text: bytes, of_line: Any, shape: str) -> list[Any]:
+    """Raises ValueError naming the first line that is not of this shape, and where too few lines
+    are to hold some out."""
+    found = list[Any]()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            for one in of_line(json.loads(line)):
-                found += 1
-                yield one
+            found += of_line(f"{Path(path).name} {number}", json.loads(line))
         except (ValueError, TypeError, KeyError):
             raise ValueError(f"{flag} {path}, line {number}, is not of the shape {shape}") from None
     if not found:
         raise ValueError(f"{flag} {path} holds no answer; a line looks like {shape}")
+    if not {"train", "test"} <= {part_of(one.of) for one in found}:
+        raise ValueError(
+            f"{flag} {path} holds answers of {len({one.of for one in found})} lines: too few, as "
+            "one in twenty is held out; give a hundred or more"
+        )
+    return found
 
 
 def _bytes(flag: str, path: str) -> bytes:

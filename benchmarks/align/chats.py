@@ -7,10 +7,10 @@ less; of a reply the first R bytes. Held out are whole conversations, by corpus.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,39 +20,12 @@ from benchmarks.align import chat_files
 from benchmarks.align.instructions import ANSWERS, END, Asked, Pairs
 from benchmarks.corpus import Corpus, part_of
 from benchmarks.data import wheels
-from benchmarks.data.vocabulary import BYTES
 from benchmarks.perplexity import windows
 from benchmarks.training import Batch
-from results.schema import Phase
 
 VOCAB_SIZE = 256  # bytes
-RULES, DIALOGUES = "rules", "dialogues"
+DIALOGUES = "dialogues"
 PADDING = b"\n"
-
-
-def named(options: Any) -> str:
-    """What `--sft` and `--preferences` ask for, as a Case names it.
-
-    Raises ValueError if they name what cannot be had.
-    """
-    if options.preferences and options.sft in ([], [DIALOGUES]):
-        raise ValueError("--preferences are learned after fine-tuning; give --sft FILE too")
-    if not options.sft:
-        return RULES
-    if options.sft == [DIALOGUES]:
-        return DIALOGUES
-    return chat_files.named(tuple(options.sft), tuple(options.preferences))
-
-
-def check(options: Any, phases: Sequence[Phase]) -> None:
-    """Raises ValueError where chats are asked for that cannot be had, or by another phase."""
-    if "align" not in phases:
-        if options.sft or options.preferences:
-            raise ValueError("--sft and --preferences are of --phase align; add it")
-        return
-    if options.tokenizer != BYTES.name:
-        raise ValueError(f"--phase align reads bytes, not {options.tokenizer}; use {BYTES.name}")
-    named(options)
 
 
 class Split(NamedTuple):
@@ -124,10 +97,10 @@ def _table(texts: Iterable[bytes], width: int) -> Tensor:
     return torch.frombuffer(bytearray(b"".join(texts)), dtype=torch.uint8).view(-1, width)
 
 
-def _split(
-    rows: Iterable[tuple[str, bytes, Sequence[bytes]]], seq_len: int, answers: int, what: str
-) -> Split:
-    """Raises ValueError where nothing is left to learn from or to hold out."""
+Row = tuple[str, bytes, list[bytes]]  # a chat's name, what was said, the answers
+
+
+def _split(rows: Iterable[Row], seq_len: int, answers: int) -> Split:
     parts: dict[str, list[list[bytes]]] = {
         part: [[] for _ in range(1 + answers)] for part in ("train", "valid", "test")
     }
@@ -136,54 +109,55 @@ def _split(
         columns[0].append(_cut(said, seq_len // 2))
         for column, reply in zip(columns[1:], replies, strict=True):
             column.append(_answer(reply, room(seq_len)))
-    for part in ("train", "test"):
-        if not parts[part][0]:
-            found = sum(len(columns[0]) for columns in parts.values())
-            raise ValueError(
-                f"{what} hold {found} chats, of which none is in part {part}: one in twenty is "
-                "held out, so a hundred or more are needed"
-            )
     widths = [seq_len // 2] + [room(seq_len)] * answers
-    return Split(
-        *(tuple(map(_table, parts[part], widths)) for part in ("train", "test")),
-    )
+    train, test = (tuple(map(_table, parts[part], widths)) for part in ("train", "test"))
+    return Split(train, test)
 
 
-def _turns() -> Iterator[tuple[str, bytes, Sequence[bytes]]]:
+@cache
+def dialogues() -> wheels.Documents:
+    """Raises ValueError if they cannot be had."""
+    return wheels.documents(wheels.DIALOGUES)
+
+
+def _turns() -> Iterator[Row]:
     """Each turn of each dialogue but the first, and all that was said before."""
-    for name, text in wheels.documents(wheels.DIALOGUES).items():
-        said, lines = b"", text.encode().split(b"\n")
-        for i, line in enumerate(lines):
+    for name, text in dialogues().items():
+        said = b""
+        for line in text.encode().split(b"\n"):
             speaker, _, reply = line.partition(b": ")
-            if i:
+            if said:
                 yield name, said + speaker + b": ", [reply]
             said += line + b"\n"
 
 
+def _own(whole: chat_files.Whole) -> tuple[Iterator[Row], Iterator[Row]]:
+    """Of the user's files, to learn from and to compare."""
+    chats = ((one.of, one.prompt.encode(), [one.completion.encode()]) for one in whole.chats)
+    liked = (
+        (one.of, one.prompt.encode(), [one.chosen.encode(), one.rejected.encode()])
+        for one in whole.preferences
+    )
+    return chats, liked
+
+
 @cache
 def load(name: str, seq_len: int, corpus: Corpus) -> Chats:
-    """Raises ValueError if there are no such chats, or too few."""
+    """Raises ValueError if they cannot be had."""
     if name == DIALOGUES:
         return Chats(
             corpus=corpus,
             seq_len=seq_len,
             sha256=wheels.DIALOGUES.documents_sha256,
-            examples_of=_split(_turns(), seq_len, 1, "the dialogues"),
+            examples_of=_split(_turns(), seq_len, 1),
             preferences_of=None,
         )
     whole = chat_files.kept(name)
-    chats = (
-        (f"chat {i}", chat.prompt.encode(), [chat.completion.encode()])
-        for i, chat in enumerate(whole.chats)
-    )
-    liked = [
-        (f"preference {i}", one.prompt.encode(), [one.chosen.encode(), one.rejected.encode()])
-        for i, one in enumerate(whole.preferences)
-    ]
+    chats, liked = _own(whole)
     return Chats(
         corpus=corpus,
         seq_len=seq_len,
         sha256=hashlib.sha256(chat_files.form(whole)).hexdigest(),
-        examples_of=_split(chats, seq_len, 1, "the files of --sft"),
-        preferences_of=_split(liked, seq_len, 2, "the files of --preferences") if liked else None,
+        examples_of=_split(chats, seq_len, 1),
+        preferences_of=_split(liked, seq_len, 2) if whole.preferences else None,
     )
