@@ -13,7 +13,6 @@ from report.plots.drawing import Drawing
 from report.plots.lines import arrange, fitted, handles, head
 from report.plots.style import COLOURS, INK, Style, measure_axis, new_figure, paper
 from report.plots.words import listed
-from report.units import show_count
 
 CAPTION = (
     "Above: gold reward, which is meant, and dashed the proxy that a reward model learned, over "
@@ -53,7 +52,7 @@ def _distance(axes: Axes, arch: str, runs: Runs, pairs: int) -> None:
     axes.set_xlabel("KL from the fine-tuned policy, nats")
     axes.set_ylabel("reward, on gold's scale")
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    head(axes, arch, fitted(axes, f"reward model of {show_count(pairs)} pairs"))
+    head(axes, arch, fitted(axes, f"reward model of {pairs:,} pairs"))
     axes.legend(frameon=False, fontsize=8, loc="best")
 
 
@@ -69,7 +68,7 @@ def _best_of(axes: Axes, runs: Runs) -> None:
     for pairs, colour in zip(ladder, COLOURS, strict=False):
         places = align.averaged([align.best_of(record, pairs) for record in runs.values()])
         x, y = [place.at for place in places], [place.gold for place in places]
-        axes.plot(x, y, "o-", color=colour, markersize=3.5, label=f"{show_count(pairs)} pairs")
+        axes.plot(x, y, "o-", color=colour, markersize=3.5, label=f"{pairs:,} pairs")
         top = align.peak(places)
         axes.plot(top.at, top.gold, "o", markersize=10, color=INK, markerfacecolor="none")
     axes.set_xscale("log", base=2)
