@@ -1,6 +1,7 @@
 """Gold and proxy reward over the distance gone, what n buys, and what preferences buy."""
 
 from collections.abc import Iterable
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def _ways(runs: Runs, pairs: int) -> dict[str, list[Place]]:
 
 
 def _proxy(runs: Runs, place: Place) -> float:
-    return float(np.mean([align.in_gold(record, place.proxy) for record in runs.values()]))
+    return fmean(align.in_gold(record, place.proxy) for record in runs.values())
 
 
 def _distance(axes: Axes, arch: str, runs: Runs, pairs: int) -> None:
@@ -95,13 +96,14 @@ def _accuracy(axes: Axes, course: Course, looks: dict[str, Style]) -> None:
                 [align.accuracy(record, pairs, noise) or 0.0 for record in runs.values()]
                 for pairs in ladder
             ]
+            means = [fmean(each) for each in found]
+            # a mean of equal numbers may be a rounding beside them
+            below = [max(0.0, mean - min(each)) for mean, each in zip(means, found, strict=True)]
+            above = [max(0.0, max(each) - mean) for mean, each in zip(means, found, strict=True)]
             axes.errorbar(
                 ladder,
-                [np.mean(each) for each in found],
-                yerr=[
-                    [np.mean(each) - min(each) for each in found],
-                    [max(each) - np.mean(each) for each in found],
-                ],
+                means,
+                yerr=[below, above],
                 color=look.colour,
                 marker=look.marker,
                 linestyle=look.line if not noise else "none",
