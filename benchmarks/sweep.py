@@ -17,7 +17,7 @@ from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
 from benchmarks.ranks import asked as ranks
 from results import Case
-from results.schema import LEARNED, Mode, Phase, Shard, Timed
+from results.schema import LEARNED, OF_TEXT, Mode, Phase, Shard, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
@@ -291,6 +291,12 @@ def asked_phases(options: Any) -> list[Phase]:
     if options.tier and not options.phase:
         return sorted({ask.phase for ask in tiers.load(options.tier) if not ask.by_name})
     return options.phase or list(ranks.PHASES if options.ranks else PHASES)
+
+
+def reads_text(options: Any) -> bool:
+    """Whether a corpus is read."""
+    phases = asked_phases(options)
+    return any(phase in OF_TEXT for phase in phases) or ("align" in phases and bool(options.sft))
 
 
 def _in_tier(phase: Phase, options: Any) -> bool:
