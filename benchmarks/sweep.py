@@ -17,7 +17,7 @@ from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
 from benchmarks.ranks import asked as ranks
 from results import Case
-from results.schema import LEARNED, Mode, Phase, Shard, Timed
+from results.schema import LEARNED, OF_TEXT, Mode, Phase, Shard, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
@@ -223,10 +223,9 @@ def check(options: Any) -> None:
     if "compress" in asked_phases(options) and options.corpus[0].startswith(hub.STREAM):
         raise ValueError(f"--phase compress needs a text that is read whole, not {hub.STREAM}")
     ranks.check(options, asked_phases(options))
-    for arch in options.arch or ():
+    for arch in filter(outside.is_checkpoint, options.arch or ()):
         for config in archs.load(arch).SIZES.values():
-            if config.tokenizer is not None:
-                as_it_is.check(arch, config, asked_phases(options), options)
+            as_it_is.check(arch, config, asked_phases(options), options)
     if others := [arch for arch in options.arch or () if outside.is_code(arch)]:
         conformance.hold(others, Path(options.results))
 
@@ -269,7 +268,8 @@ def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) 
                     asked += _limits_cases(options, default, device, shared)
                 else:
                     asked += _timed_cases(options, default, phase, shared)
-    asked = [c for c in asked if c.phase in OF_ENCODERS or archs.is_causal(c.arch)]
+    causal = {arch for arch in {case.arch for case in asked} if archs.is_causal(arch)}
+    asked = [c for c in asked if c.phase in OF_ENCODERS or c.arch in causal]
     asked = [case for case in asked if as_it_is.can_be(case)]
     if options.ranks:
         asked = [ranks.spread(case, options) for case in asked]
@@ -291,6 +291,12 @@ def asked_phases(options: Any) -> list[Phase]:
     if options.tier and not options.phase:
         return sorted({ask.phase for ask in tiers.load(options.tier) if not ask.by_name})
     return options.phase or list(ranks.PHASES if options.ranks else PHASES)
+
+
+def reads_text(options: Any) -> bool:
+    """Whether a corpus is read."""
+    phases = asked_phases(options)
+    return any(phase in OF_TEXT for phase in phases) or ("align" in phases and bool(options.sft))
 
 
 def _in_tier(phase: Phase, options: Any) -> bool:

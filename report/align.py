@@ -15,7 +15,7 @@ import pandas as pd
 
 from report.choice import setting_of
 from report.statistics import Estimate, mean
-from report.units import show, show_count
+from report.units import show
 from results import Answered, BestOf, Lesson, Optimised, Record
 
 PHASE = "align"
@@ -198,7 +198,7 @@ def scorers_table(course: Course) -> pd.DataFrame:
             row = {"architecture": arch, "labels turned over": show(noise, "fraction")}
             for pairs in ladder(course.records):
                 found = (accuracy(record, pairs, noise) for record in runs.values())
-                row[f"{show_count(pairs)} pairs"] = _told(found)
+                row[f"{pairs:,} pairs"] = _told(found)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -218,7 +218,7 @@ def best_of_table(course: Course) -> pd.DataFrame:
             rows.append(
                 {
                     "architecture": arch,
-                    "reward model": f"{show_count(pairs)} pairs",
+                    "reward model": f"{pairs:,} pairs",
                     "gold, one answer": f"{found[0].gold:.3f}",
                     "greatest": f"{top.gold:.3f} at n = {top.at}",
                     f"at n = {found[-1].at}": f"{found[-1].gold:.3f}",

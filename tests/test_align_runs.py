@@ -11,6 +11,7 @@ import results
 from benchmarks import harness, sweep, tiers
 from benchmarks.align import chat_files, chats, course, instructions, optimise, reward, scorers
 from benchmarks.align.instructions import END
+from benchmarks.cluster import plan
 from benchmarks.data import wheels
 from benchmarks.harness import TimedOut
 from results import Case
@@ -253,6 +254,13 @@ def test_every_tier_asks_by_name(monkeypatch):
     given = {"phase": ["align"], "arch": ["lstm"], "sft": ["dialogues"]}
     (asked,) = sweep.cases(Options(**given), "cpu", "sotu")
     assert (asked.instructions, asked.corpus, asked.pairs) == ("dialogues", "sotu", None)
+
+
+def test_chats_of_ones_own_are_not_sent_to_a_cluster(tmp_path):
+    rows = [chat(f"{i}", "yes") for i in range(150)]
+    options = Options(phase=["align"], sft=[written(tmp_path / "mine.jsonl", rows)])
+    with pytest.raises(ValueError, match="kept on this machine"):
+        plan.make(options)
 
 
 def test_reward_models_of_a_few_preferences():

@@ -17,7 +17,6 @@ from report.claims.evidence import (
     undecided,
 )
 from report.statistics import Estimate, difference
-from report.units import show_count
 
 LIFTS, NO_LIFT = Range(low=1.5), Range(high=1.2)  # times as many right answers
 PAIRS = 2048  # of the reward models that are compared
@@ -69,7 +68,7 @@ def attention_learns_preferences(evidence: Evidence) -> Judgement:
     if course is None or not attentive or not others:
         return undecided(
             f"not measured: it takes {SEEDS} seeds of a transformer's and a recurrent model's "
-            f"reward model of {show_count(PAIRS)} pairs"
+            f"reward model of {PAIRS:,} pairs"
         )
     best = max(attentive, key=lambda arch: fmean(known[arch].values()))
     judged = []

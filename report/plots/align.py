@@ -1,6 +1,7 @@
 """Gold and proxy reward over the distance gone, what n buys, and what preferences buy."""
 
 from collections.abc import Iterable
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ from report.plots.drawing import Drawing
 from report.plots.lines import arrange, fitted, handles, head
 from report.plots.style import COLOURS, INK, Style, measure_axis, new_figure, paper
 from report.plots.words import listed
-from report.units import show_count
 
 CAPTION = (
     "Above: gold reward, which is meant, and dashed the proxy that a reward model learned, over "
@@ -35,7 +35,7 @@ def _ways(runs: Runs, pairs: int) -> dict[str, list[Place]]:
 
 
 def _proxy(runs: Runs, place: Place) -> float:
-    return float(np.mean([align.in_gold(record, place.proxy) for record in runs.values()]))
+    return fmean(align.in_gold(record, place.proxy) for record in runs.values())
 
 
 def _distance(axes: Axes, arch: str, runs: Runs, pairs: int) -> None:
@@ -53,7 +53,7 @@ def _distance(axes: Axes, arch: str, runs: Runs, pairs: int) -> None:
     axes.set_xlabel("KL from the fine-tuned policy, nats")
     axes.set_ylabel("reward, on gold's scale")
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    head(axes, arch, fitted(axes, f"reward model of {show_count(pairs)} pairs"))
+    head(axes, arch, fitted(axes, f"reward model of {pairs:,} pairs"))
     axes.legend(frameon=False, fontsize=8, loc="best")
 
 
@@ -69,7 +69,7 @@ def _best_of(axes: Axes, runs: Runs) -> None:
     for pairs, colour in zip(ladder, COLOURS, strict=False):
         places = align.averaged([align.best_of(record, pairs) for record in runs.values()])
         x, y = [place.at for place in places], [place.gold for place in places]
-        axes.plot(x, y, "o-", color=colour, markersize=3.5, label=f"{show_count(pairs)} pairs")
+        axes.plot(x, y, "o-", color=colour, markersize=3.5, label=f"{pairs:,} pairs")
         top = align.peak(places)
         axes.plot(top.at, top.gold, "o", markersize=10, color=INK, markerfacecolor="none")
     axes.set_xscale("log", base=2)
@@ -96,13 +96,14 @@ def _accuracy(axes: Axes, course: Course, looks: dict[str, Style]) -> None:
                 [align.accuracy(record, pairs, noise) or 0.0 for record in runs.values()]
                 for pairs in ladder
             ]
+            means = [fmean(each) for each in found]
+            # a mean of equal numbers may be a rounding beside them
+            below = [max(0.0, mean - min(each)) for mean, each in zip(means, found, strict=True)]
+            above = [max(0.0, max(each) - mean) for mean, each in zip(means, found, strict=True)]
             axes.errorbar(
                 ladder,
-                [np.mean(each) for each in found],
-                yerr=[
-                    [np.mean(each) - min(each) for each in found],
-                    [max(each) - np.mean(each) for each in found],
-                ],
+                means,
+                yerr=[below, above],
                 color=look.colour,
                 marker=look.marker,
                 linestyle=look.line if not noise else "none",
