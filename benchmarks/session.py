@@ -17,7 +17,7 @@ from benchmarks.sweep import TIMED
 from benchmarks.training import checkpoint_path
 from benchmarks.walls import Walls
 from results import Case, Record
-from results.schema import OF_TEXT, record_path
+from results.schema import record_path
 
 
 class Session:
@@ -27,7 +27,7 @@ class Session:
         self.options, self.root = options, Path(options.results)
         device = machine.pick_device(options.device)
         sweep.check(options)
-        reads_text = any(phase in OF_TEXT for phase in sweep.asked_phases(options))
+        reads_text = sweep.reads_text(options)
         self.corpus = corpus.load(options.corpus, options.tokenizer) if reads_text else None
         self.cases = sweep.cases(options, device, self.corpus.name if self.corpus else "")
         first, *others = machine.cores() if device == "cpu" else [None]

@@ -11,18 +11,20 @@ from typing import Any
 import archs
 from archs._ops import every_op
 from benchmarks import as_it_is, conformance, masking, modes, outside, tasks, tiers
+from benchmarks.align import asked as align
 from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
 from benchmarks.ranks import asked as ranks
 from results import Case
-from results.schema import LEARNED, Mode, Phase, Shard, Timed
+from results.schema import LEARNED, OF_TEXT, Mode, Phase, Shard, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
     "compress",
     "scaling",
     "infill",
+    "align",
     "recall",
     "state",
     "markov",
@@ -144,6 +146,18 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
             "stream:PATH or stream:NAME[:CONFIG], or files",
         },
     ),
+    (
+        "--sft",
+        {
+            "type": _list(str),
+            "default": [],
+            "help": "align: dialogues, or JSONL files of chats (default: rules, which are drawn)",
+        },
+    ),
+    (
+        "--preferences",
+        {"type": _list(str), "default": [], "help": "align: JSONL files, beside those of --sft"},
+    ),
     ("--tokenizer", {"default": "bytes", "help": f"text: {vocabulary.FORM} (default: bytes)"}),
     (
         "--memory-gib",
@@ -208,6 +222,7 @@ def check(options: Any) -> None:
     vocabulary.size(options.tokenizer)
     if "compress" in asked_phases(options) and options.tokenizer != BYTES.name:
         raise ValueError(f"--phase compress codes bytes, not {options.tokenizer}; use {BYTES.name}")
+    align.check(options, asked_phases(options))
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])
@@ -298,6 +313,12 @@ def asked_phases(options: Any) -> list[Phase]:
     if options.tier and not options.phase:
         return sorted({ask.phase for ask in tiers.load(options.tier) if not ask.by_name})
     return options.phase or list(ranks.PHASES if options.ranks else PHASES)
+
+
+def reads_text(options: Any) -> bool:
+    """Whether a corpus is read."""
+    phases = asked_phases(options)
+    return any(phase in OF_TEXT for phase in phases) or ("align" in phases and bool(options.sft))
 
 
 def _in_tier(phase: Phase, options: Any) -> bool:

@@ -1,5 +1,15 @@
 """What was observed, one JSON file a Case: `results/<label>/<case>.json`."""
 
+from results.alignment import (
+    Answered,
+    BestOf,
+    Collected,
+    Lesson,
+    Optimised,
+    Reached,
+    Scorer,
+    Spent,
+)
 from results.schema import (
     ROOT,
     SCHEMA,
@@ -25,18 +35,26 @@ from results.schema import (
 __all__ = [
     "ROOT",
     "SCHEMA",
+    "Answered",
+    "BestOf",
     "Case",
     "Codec",
     "Coding",
+    "Collected",
     "Evaluation",
     "Gaps",
+    "Lesson",
     "LinearProbe",
     "Loaded",
+    "Optimised",
     "Probe",
     "Progress",
+    "Reached",
     "Reading",
     "Record",
     "Remembrance",
+    "Scorer",
+    "Spent",
     "Tally",
     "UnreadableRecord",
     "Visit",

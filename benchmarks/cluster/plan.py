@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 import results
 from benchmarks import corpus, machine, sweep
+from benchmarks.align.chats import DIALOGUES
 from benchmarks.cluster.job import is_timed
 from results import Case, Record
-from results.schema import OF_TEXT, record_path
+from results.schema import record_path
 
 
 def like(case: Case) -> Case:
@@ -78,9 +79,14 @@ def make(options: argparse.Namespace) -> Plan:
             "`python -m benchmarks list --ranks N --shard … --jobs DIR` (docs/large-models.md)"
         )
     sweep.check(options)
+    if options.sft not in ([], [DIALOGUES]):
+        raise ValueError(
+            "submit: chats of one's own are kept on this machine and not sent to a cluster; "
+            f"run pytest benchmarks here, or use --sft {DIALOGUES}"
+        )
     device = options.device or machine.pick_device(None)
     text = None
-    if any(phase in OF_TEXT for phase in sweep.asked_phases(options)):
+    if sweep.reads_text(options):
         text = corpus.load(options.corpus, options.tokenizer)
     cases = sweep.cases(options, device, text.name if text else "")
     records = _records(options)
