@@ -10,13 +10,13 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import results
 from benchmarks import sweep
 from benchmarks.isolation import Halt
 from benchmarks.session import Session
 from results import Case, Record
+from results.names import folder
 from results.schema import LEARNED, OF_TEXT
 
 GRID = range(-3, 3)  # doublings of the rate at hand
@@ -151,5 +151,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="train finished cells again")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds a training may take")
     parser.add_argument("--stop-after", type=float, help="seconds after which none is started")
-    parser.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
+    parser.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
     parser.set_defaults(run=tune)

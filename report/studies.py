@@ -8,6 +8,7 @@ import pandas as pd
 from report import scaling
 from report.choice import best_learning_rates
 from report.claims.evidence import Evidence
+from report.files import stem
 from report.plots import scaling as plot_scaling
 from report.plots.drawing import Drawing
 from report.plots.style import Style
@@ -52,7 +53,9 @@ def readings(records: Iterable[Record]) -> list[Evidence]:
 def studies(records: Iterable[Record], looks: dict[str, Style]) -> list[Study]:
     """One for each machine and kind that there are Records of."""
     every = _by_label(records)
-    return [_scaling(label, own, looks, f"-{label}" * (len(every) > 1)) for label, own in every]
+    return [
+        _scaling(label, own, looks, f"-{stem(label)}" * (len(every) > 1)) for label, own in every
+    ]
 
 
 def _scaling(label: str, records: list[Record], looks: dict[str, Style], suffix: str) -> Study:

@@ -6,21 +6,21 @@ better formula re-reads old data. Units are SI and stand in the name: _s seconds
 _nats natural-log units of loss.
 """
 
-import gc
 import json
 import os
 import tempfile
-import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import cache, partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
+
+from results import names
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
+# so that names made of a Record's, such as that of a training's checkpoint, are no longer than
+# a file's name may be
+LONGEST_STEM_BYTES = names.LONGEST_BYTES - 20
 
 Timed = Literal["train", "prefill", "decode"]
 OfText = Literal["quality", "compress", "scaling"]
@@ -35,8 +35,11 @@ Coded = Literal["text", "training", "both"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
 
 
-class UnreadableRecord(ValueError):
-    """A file under results/ that is not a Record this version can read; the message names it."""
+class Ceiling(TypedDict):
+    """How fast this machine does one thing, in a microbenchmark."""
+
+    work: int | float  # of a sample, in FLOPs or bytes
+    samples_s: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,8 +233,7 @@ class Record:
     versions: dict[str, str]
     machine: dict[str, Any]
     backend: str | None = None  # ranks > 1: what they speak through, gloo or nccl
-    # by name ("matmul-float32", "copy"): work per sample in FLOPs or bytes, and samples in seconds
-    ceilings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ceilings: dict[str, Ceiling] = field(default_factory=dict)  # "matmul-float32", "copy"
     took_s: float | None = None  # the whole cell, with all that is not timed
     params: int | None = None
     embedding_params: int | None = None
@@ -299,119 +301,5 @@ class Record:
 
 
 def record_path(case: Case, label: str, root: Path = ROOT) -> Path:
-    return root / label / f"{case}.json"
-
-
-@cache  # annotations are resolved once for each field, not once for each Record
-def _converter(kind: Any) -> Callable[[Any], Any]:
-    """From a value, as JSON has it, to the annotated type; it raises TypeError on a misfit."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):  # of a Literal it is the latter
-        given = _converter(next(arg for arg in args if arg is not types.NoneType))
-        return lambda value: None if value is None else given(value)
-    if origin is Literal:
-        return partial(_one_of, args)
-    if origin is tuple:
-        return partial(_tuple, args[0], _converter(args[0]))
-    if is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return partial(_instance, kind, {f.name: _converter(hints[f.name]) for f in fields(kind)})
-    return partial(_plain, origin or kind)
-
-
-def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
-    if value not in choices:
-        raise TypeError(f"{value!r} is none of {', '.join(map(repr, choices))}")
-    return value
-
-
-def _tuple(kind: Any, item: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is not a list")
-    # most of a Record is thousands of plain numbers: one look at all of their types
-    return tuple(value) if set(map(type, value)) == {kind} else tuple(map(item, value))
-
-
-def _instance(kind: Any, converters: dict[str, Callable[[Any], Any]], value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is not an object")
-    if unknown := value.keys() - converters.keys():
-        raise TypeError(f"unknown field {sorted(unknown)[0]!r}")
-    return kind(**{name: converters[name](item) for name, item in value.items()})
-
-
-def _plain(kind: type, value: Any) -> Any:
-    if type(value) is kind:
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    raise TypeError(f"{value!r} is not {kind.__name__}")
-
-
-def read(path: Path) -> Record:
-    """The Record in `path`. Raises UnreadableRecord, naming the file, if it does not hold one."""
-    try:
-        raw = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise UnreadableRecord(
-            f"{path} is not a readable Record ({error}); delete it and measure that case again"
-        ) from error
-    schema = raw.get("schema") if isinstance(raw, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise UnreadableRecord(
-            f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); "
-            "update seqfrontier"
-        )
-    try:
-        record: Record = _converter(Record)(raw)
-    except TypeError as error:
-        raise UnreadableRecord(
-            f"{path} is not a Record ({error}); delete it and measure that case again"
-        ) from error
-    return record
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Every readable Record, and one sentence for each file that is not."""
-
-    records: list[Record]
-    unreadable: list[str]
-
-
-def load(labels: Iterable[str] | None = None, root: Path = ROOT) -> Loaded:
-    """All Records of `labels` (default: every label under `root`).
-
-    Raises ValueError on a label without a folder; an unreadable file costs only itself.
-    """
-    have = sorted(p.name for p in root.iterdir() if p.is_dir() and any(p.glob("*.json")))
-    wanted = have if labels is None else list(labels)
-    for label in wanted:
-        if label not in have:
-            raise ValueError(
-                f"no results labelled {label!r} in {root}; it holds {', '.join(have) or 'none'}"
-            )
-    loaded = Loaded([], [])
-    with _uncollected():
-        for label in wanted:
-            for name in sorted(entry.name for entry in os.scandir(root / label)):
-                if not name.endswith(".json"):
-                    continue
-                try:
-                    loaded.records.append(read(root / label / name))
-                except UnreadableRecord as error:
-                    loaded.unreadable.append(str(error))
-    return loaded
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without cyclic garbage collection: it would search a growing heap of Records, which form no
-    cycles, again and again, for a third of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
+    """Raises ValueError where `label` or the case names no file right there."""
+    return root / names.part(label) / names.part(f"{case}.json", LONGEST_STEM_BYTES)
