@@ -142,7 +142,7 @@ class Commands:
                 self.ask_report,
                 (SystemExit,),
             ),
-            Target("--fail-on", 0.0195, fuzz_inputs.condition, gate.parse, (Incomparable,)),
+            Target("--fail-on", 0.0197, fuzz_inputs.condition, gate.parse, (Incomparable,)),
             Target(
                 "a file of pytest-benchmark",
                 0.02,
@@ -150,7 +150,7 @@ class Commands:
                 self.ask_file,
                 (Incomparable,),
             ),
-            Target("report of a Record", 0.0005, fuzz_inputs.odd, tell, (Misfit, Incomparable)),
+            Target("report of a Record", 0.0003, fuzz_inputs.odd, tell, (Misfit, Incomparable)),
         )
 
 
