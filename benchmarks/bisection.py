@@ -6,10 +6,10 @@ Every probe goes into the Record, and what they amount to is the report's arithm
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from benchmarks import machine
 from results import Case, Probe

@@ -101,6 +101,9 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         except Halt as error:
             request.session.shouldfail = str(error)
             pytest.fail(str(error), pytrace=False)
+        except KeyboardInterrupt:
+            # raised anew, here: a signal may fall where there is no line, which pytest cannot tell
+            raise KeyboardInterrupt from None
         session.note(record)
         request.node.user_properties += [("status", record.status), ("reason", record.reason)]
         if record.status == "error":

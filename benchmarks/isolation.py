@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 import results
 from archs._ops import KernelRefused
 from benchmarks import harness
@@ -111,7 +113,7 @@ class Worker:
         limit_s: float,
         again: bool,
     ) -> tuple[Record, dict[str, float]]:
-        job = {"case": asdict(case), "env": asdict(env), "root": str(root), "again": again}
+        job = {"case": to_builtins(case), "env": asdict(env), "root": str(root), "again": again}
         job |= {"corpus": list(sources), "limit_s": limit_s}
         try:
             loading_s = self.load()

@@ -7,8 +7,9 @@ leans to a calm machine and to no answer. The steps of the other visits stay in 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from statistics import median, quantiles
+
+from msgspec.structs import replace
 
 from results import Case, Record, Visit
 

@@ -11,9 +11,13 @@ from archs import LanguageModel
 from archs._ops import noting_kernels
 from benchmarks import quality
 from benchmarks.corpus import Corpus
-from benchmarks.perplexity import SHORTEST, WINDOWS, Reader, held_out
+from benchmarks.perplexity import SHORTEST, Reader, held_out
 from benchmarks.training import Checkpoint, Probe
 from results import Case, Progress
+
+LOOKED_AT = (
+    32  # windows of validation text, at each of 20 looks: more would cost as much as training
+)
 
 
 def prober(case: Case, corpus: Corpus, device: str) -> Callable[[LanguageModel], Probe]:
@@ -21,7 +25,7 @@ def prober(case: Case, corpus: Corpus, device: str) -> Callable[[LanguageModel],
 
     def of(model: LanguageModel) -> Probe:
         reader = Reader(model, case, corpus.tokenizer.token_bytes, device)
-        limit = WINDOWS["valid"] * max(case.seq_len, SHORTEST)
+        limit = LOOKED_AT * max(case.seq_len, SHORTEST)
         targets = reader.targets(corpus.valid, limit)
 
         def probe(step: int) -> Progress:

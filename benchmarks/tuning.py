@@ -1,15 +1,16 @@
 """`python -m benchmarks tune`: the learning rate that suits each architecture and task best.
 
-Six rates, each twice the one before, around the rate at hand; then on beyond whichever end does
-best, until the best lies between two that do worse or REACH doublings are spent. No grid is cut
-short. Chosen on validation, with the first seed; the other seeds are then trained at that rate.
-Every run is a Record, so a tuning that was stopped goes on, and the report sees all of it.
+Rates each twice the one before, around the rate at hand; then on beyond whichever end does best,
+until the best lies between two that do worse or REACH doublings are spent. No grid is cut short.
+Chosen on validation, with the first seed; the other seeds are then trained at that rate. Every run
+is a Record, so a tuning that was stopped goes on, and the report sees all of it.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 import results
 from benchmarks import sweep
@@ -19,11 +20,16 @@ from results import Case, Record
 from results.names import folder
 from results.schema import LEARNED, OF_TEXT
 
-GRID = range(-3, 3)  # doublings of the rate at hand
+RATES = 6  # to begin with, more of them below the rate at hand than above
 REACH = 4  # doublings beyond either end
 
 
-def beyond(seen: Mapping[int, float | None]) -> int | None:
+def grid(rates: int) -> range:
+    """Doublings of the rate at hand."""
+    return range(-(rates // 2), rates - rates // 2)
+
+
+def beyond(seen: Mapping[int, float | None], rates: int = RATES) -> int | None:
     """The doubling to try next, or None once the best is interior or out of reach.
 
     `seen` is the validation loss at each doubling, None where the training failed; where all did,
@@ -31,9 +37,9 @@ def beyond(seen: Mapping[int, float | None]) -> int | None:
     """
     worked = {doubling: nats for doubling, nats in seen.items() if nats is not None}
     best = min(worked, key=lambda doubling: worked[doubling]) if worked else min(seen)
-    if best == min(seen) > GRID[0] - REACH:
+    if best == min(seen) > grid(rates)[0] - REACH:
         return best - 1
-    if best == max(seen) < GRID[-1] + REACH:
+    if best == max(seen) < grid(rates)[-1] + REACH:
         return best + 1
     return None
 
@@ -61,8 +67,8 @@ def valid_nats(record: Record) -> float | None:
 
 
 class Tuning:
-    def __init__(self, session: Session, stop_after: float | None) -> None:
-        self.session, self.stop_after = session, stop_after
+    def __init__(self, session: Session, stop_after: float | None, rates: int = RATES) -> None:
+        self.session, self.stop_after, self.begin_with = session, stop_after, rates
         firsts: dict[Case, Case] = {}
         for case in sorted(session.cases, key=lambda case: case.seed):
             firsts.setdefault(replace(case, seed=0), case)
@@ -85,13 +91,13 @@ class Tuning:
 
     def rates(self) -> bool:
         """Try rates until each best is interior or out of reach; whether there was time."""
-        wanted = [(case, doubling) for case in self.seen for doubling in GRID]
+        wanted = [(case, doubling) for case in self.seen for doubling in grid(self.begin_with)]
         while wanted:
             if not self.record([at(case, doubling) for case, doubling in wanted]):
                 return False
             for case, doubling in wanted:
                 self.take_down(case, doubling)
-            more = ((case, beyond(seen)) for case, seen in self.seen.items())
+            more = ((case, beyond(seen, self.begin_with)) for case, seen in self.seen.items())
             wanted = [(case, doubling) for case, doubling in more if doubling is not None]
         return True
 
@@ -132,7 +138,7 @@ def tune(options: argparse.Namespace) -> int:
     try:
         if trained := {case.arch for case in session.cases if case.lr is None}:
             raise ValueError(f"tune: {', '.join(sorted(trained))} is trained already")
-        tuning = Tuning(session, options.stop_after)
+        tuning = Tuning(session, options.stop_after, options.rates)
         if tuning.rates() and tuning.seeds():
             print("\n".join(tuning.lines()))
             return 0
@@ -150,6 +156,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, **keywords)
     parser.add_argument("--fresh", action="store_true", help="train finished cells again")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds a training may take")
+    parser.add_argument(
+        "--rates", type=int, choices=range(1, 13), default=RATES, metavar="N", help="to begin with"
+    )
     parser.add_argument("--stop-after", type=float, help="seconds after which none is started")
     parser.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
     parser.set_defaults(run=tune)

@@ -16,13 +16,14 @@ Computed by moocore  https://multi-objective.github.io/moocore
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 from statistics import fmean, median
 
 import moocore
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from report.choice import Chosen, run_in

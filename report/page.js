@@ -145,7 +145,7 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const ink = (name) => (paper ? { ink: "#000", soft: "#444", line: "#ddd", paper: "#fff", band: "rgb(0 114 178 / .14)" }[name] : css(name));
   const inert = (text) => String(text).replace(/[&<>]/g, (letter) => `&#${letter.charCodeAt(0)};`);
-  const MARGIN = { l: 80, r: 14, t: 14, b: 56 };
+  const MARGIN = { l: 80, r: 14, t: 26, b: 56 };
   const LINEAR = { fraction: { tickformat: ".0%" }, s: { tickformat: "~s", ticksuffix: "s" } };
   const sign = (metric) => (metric.better === "lower" ? 1 : -1);
 
@@ -316,7 +316,7 @@
     }
     const visible = points.filter((point) => faint(point) > HIDDEN).sort((one, other) => other.ahead - one.ahead || sign(y) * (one.y - other.y));
     const labels = labelled(visible, ax, ay, ...size(section));
-    labels.push({ xref: "paper", yref: "paper", x: sign(x) > 0 ? 0.01 : 0.99, y: 0.99, xanchor: sign(x) > 0 ? "left" : "right", yanchor: "top", showarrow: false, text: sign(x) > 0 ? "<i>↖ better</i>" : "<i>better ↗</i>", font: { color: css("good") } });
+    labels.push({ xref: "paper", yref: "paper", x: sign(x) > 0 ? 0 : 1, y: 1, xanchor: sign(x) > 0 ? "left" : "right", yanchor: "bottom", showarrow: false, text: sign(x) > 0 ? "<i>↖ better</i>" : "<i>better ↗</i>", font: { color: css("good") } });
     render(section, traces, { annotations: labels, xaxis: { ...ax, title: title(x) }, yaxis: { ...ay, title: title(y) } }, points.map(told));
     const failed = distinct(rows.filter((row) => row.label === cost.label && row.size === cost.size).map((row) => row.arch)).filter((arch) => !names.includes(arch));
     const why = (arch) => { const row = spent.find((one) => one.arch === arch && one.value === null); return `${arch} (${row ? FAILURES[row.status] ?? row.status : "not measured here"})`; };

@@ -24,7 +24,7 @@ from results import Record
 
 MANY = 20_000  # Records, beyond which figures and details would take longer than all else
 DETAILED = 2  # parts that then have them
-EXPLORED = 60_000  # rows of the plots to explore, beyond which parts are left out of them
+EXPLORED = 40_000  # rows of the plots to explore, beyond which parts are left out of them
 
 Key = tuple[str, str]  # label and size
 

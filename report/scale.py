@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from report.summary import markdown
 from report.units import show
@@ -78,8 +79,8 @@ def _timed(label: str, random: np.random.Generator) -> Iterator[Record]:
         yield _record(
             case,
             label,
-            step_s=tuple(step_s * np.exp(random.normal(0, 0.05, STEPS))),
-            sentinel_s=tuple(0.005 * np.exp(random.normal(0, 0.02, 10))),
+            step_s=tuple((step_s * np.exp(random.normal(0, 0.05, STEPS))).tolist()),
+            sentinel_s=tuple((0.005 * np.exp(random.normal(0, 0.02, 10))).tolist()),
             peak_bytes=2**20 * batch * length,
             state_bytes=batch * 1024 * (length if arch % 5 == 0 else 16),
             forward_flops=2_000_000,
@@ -90,7 +91,7 @@ def _timed(label: str, random: np.random.Generator) -> Iterator[Record]:
 
 def _trained(label: str, random: np.random.Generator) -> Iterator[Record]:
     for arch, lr, seed in product(range(ARCHS), RATES, SEEDS):
-        nats = 1.2 + 0.05 * arch + 0.1 * math.log(lr / 0.004) ** 2 + random.normal(0, 0.01)
+        nats = 1.2 + 0.05 * arch + 0.1 * math.log(lr / 0.004) ** 2 + float(random.normal(0, 0.01))
         case = _case_of(
             "quality", arch, seq_len=256, batch=4, seed=seed, tokens=10**6, lr=lr, corpus="text"
         )
@@ -107,7 +108,7 @@ def _trained(label: str, random: np.random.Generator) -> Iterator[Record]:
             replace(valid, split="test"),
             replace(valid, split="test", context=1024),
         )
-        losses = tuple(5 * np.exp(-np.arange(LOSSES) / 50) + nats)
+        losses = tuple((5 * np.exp(-np.arange(LOSSES) / 50) + nats).tolist())
         yield _record(case, label, evaluations=held_out, train_nats=losses)
 
 
@@ -125,7 +126,7 @@ def write(count: int, root: Path) -> None:
     for record in islice(records(), count):
         path = record_path(record.case, record.label, root)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        path.write_text(json.dumps(to_builtins(record), indent=1) + "\n")
 
 
 def measure(code: str, *arguments: str) -> dict[str, str]:

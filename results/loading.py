@@ -1,14 +1,13 @@
 """From files under results/ to Records; a file that holds none costs only itself."""
 
-import gc
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.parsing import Misfit, Newer, parse
+from results.bounds import Misfit
+from results.parsing import Newer, parse
 from results.schema import ROOT, Record
 from results.text import visible
 
@@ -19,7 +18,7 @@ class UnreadableRecord(ValueError):
     """A file under results/ that is not a Record this version can read; the message names it."""
 
 
-def contents(path: Path, most_bytes: int = LARGEST_BYTES) -> bytes:
+def contents(path: Path | str, most_bytes: int = LARGEST_BYTES) -> bytes:
     """All of an ordinary file: a pipe would be waited for, and a device has no end.
 
     Raises OSError if it cannot be read, ValueError if it is none or larger.
@@ -34,7 +33,7 @@ def contents(path: Path, most_bytes: int = LARGEST_BYTES) -> bytes:
     return content
 
 
-def read(path: Path) -> Record:
+def read(path: Path | str) -> Record:
     """The Record in `path`. Raises UnreadableRecord, naming the file, if it does not hold one."""
     where = visible(str(path))
     try:
@@ -73,26 +72,12 @@ def load(labels: Iterable[str] | None = None, root: Path = ROOT) -> Loaded:
             known = visible(", ".join(have)) or "none"
             raise ValueError(f"no results labelled {label!r} in {root}; it holds {known}")
     loaded = Loaded([], [])
-    with _uncollected():
-        for label in wanted:
-            for name in sorted(entry.name for entry in os.scandir(root / label)):
-                if not name.endswith(".json"):
-                    continue
-                try:
-                    loaded.records.append(read(root / label / name))
-                except UnreadableRecord as error:
-                    loaded.unreadable.append(str(error))
+    for label in wanted:
+        with os.scandir(root / label) as entries:
+            paths = sorted(entry.path for entry in entries if entry.name.endswith(".json"))
+        for path in paths:
+            try:
+                loaded.records.append(read(path))
+            except UnreadableRecord as error:
+                loaded.unreadable.append(str(error))
     return loaded
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without cyclic garbage collection: it would search a growing heap of Records, which form no
-    cycles, again and again, for a third of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

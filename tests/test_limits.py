@@ -1,12 +1,12 @@
 """What a step cannot do without, its FLOPs and bytes, and how near the report says it came."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 

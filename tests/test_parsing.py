@@ -3,17 +3,18 @@
 import copy
 import json
 import os
-from dataclasses import asdict
 
+import msgspec
 import pytest
 
 import results
+from results.bounds import LONGEST_NAME, Misfit
 from results.loading import LARGEST_BYTES
-from results.parsing import LONGEST_NAME, Misfit, parse
+from results.parsing import parse
 from tests.report_records import machine, quality
 from tests.test_results import RECORD
 
-RAW = json.loads(json.dumps(asdict(RECORD)))
+RAW = json.loads(msgspec.json.encode(RECORD))
 
 
 def content(**changes):
@@ -37,52 +38,51 @@ def literal(text):
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (b"[" * 100_000, "too deeply"),
-        (literal(b'{"a":' * 5000), "too deeply"),
+        (b"[" * 100_000, "got `array`"),
+        (literal(b'{"a":' * 5000), "got `object`"),
+        (content(machine={"x": 12345}).replace(b"12345", b"[" * 100_000), "recursion"),
         (within("machine", deep=json.loads("[" * 20 + "]" * 20)), "machine: deep: .* too deeply"),
-        (literal(b"9" * 5000), "digits"),
+        (literal(b"9" * 5000), "out of range"),
         (literal(b"9" * 30), "params: 9+ is not from 1 to"),
-        (literal(b"NaN"), "NaN is no number"),
-        (literal(b"-Infinity"), "-Infinity is no number"),
-        (literal(b'1, "params": 1'), "'params' is there twice"),
-        (within("case").replace(b'"gru"', b'"gru", "arch": "gru"'), "'arch' is there twice"),
-        (content(took_s=0).replace(b'"took_s": 0', b'"took_s": 1e400'), "took_s: inf is not from"),
-        (content(step_s=[0]).replace(b"[0]", b"[1e400]"), "step_s: inf is not from"),
-        (within("machine", x=0).replace(b'"x": 0', b'"x": 1e400'), "machine: x: inf is not from"),
+        (literal(b"NaN"), "malformed"),
+        (literal(b"-Infinity"), "malformed"),
+        (content(took_s=0).replace(b'"took_s": 0', b'"took_s": 1e400'), "out of range .*took_s"),
+        (content(step_s=[0]).replace(b"[0]", b"[1e400]"), "out of range .*step_s"),
+        (within("machine", x=0).replace(b'"x": 0', b'"x": 1e400'), "out of range .*machine"),
         (content(label=TEN_MB), "label: 'x.*x' has 10,000,000 characters, of 255"),
-        (content(status=TEN_MB), "status: 'x.*x' is none of 'ok'"),
-        (content(**{TEN_MB: 1}), "unknown field 'x.*x'"),
+        (content(status=TEN_MB), "Invalid enum value 'x.*x' .*status"),
+        (content(**{TEN_MB: 1}), "unknown field `x.*x`"),
         (content(versions={TEN_MB: "1"}), "versions: 'x.*x' has 10,000,000 characters"),
         (within("case", arch="a\x1b[31m"), "case: arch: .* cannot be printed"),
         (within("case", corpus="a\nb"), "case: corpus: .* cannot be printed"),
-        (content(reason="\ud800"), "reason: .* holds half a character"),
-        (within("machine", cpu="\ud800"), "machine: cpu: .* holds half a character"),
-        ("é".encode("latin-1"), "utf-8"),
-        (content().decode().encode("utf-16"), "utf-8"),
-        (b"\xef\xbb\xbf" + content(), "BOM"),
-        (b"null", "None is not an object"),
+        (content(reason="\ud800"), "surrogate"),
+        (within("machine", cpu="\ud800"), "surrogate"),
+        ("é".encode("latin-1"), "malformed"),
+        (content().decode().encode("utf-16"), "malformed"),
+        (b"\xef\xbb\xbf" + content(), "malformed"),
+        (b"null", "Expected `object`, got `null`"),
         (content(step_s=[0.0]), "step_s: 0.0 is not from"),
-        (content(step_s=[1.0, True]), "step_s: True is not float"),
-        (content(step_s={"a": 1}), "step_s: .* is not a list"),
+        (content(step_s=[1.0, True]), "got `bool` .*step_s"),
+        (content(step_s={"a": 1}), "Expected `array`, got `object` .*step_s"),
         (content(sentinel_s=[1e300]), "sentinel_s: 1e[+]300 is not from"),
-        (content(params=1.5), "params: 1.5 is not int"),
+        (content(params=1.5), "got `float` .*params"),
         (content(params=-1), "params: -1 is not from"),
-        (content(versions={"torch": 2}), "versions: torch: 2 is not str"),
-        (content(versions=[]), r"versions: \[\] is not an object"),
-        (content(kernels={"attention": None}), "kernels: attention: None is not str"),
-        (content(ceilings={"copy": {"work": 1}}), "ceilings: copy: .*'samples_s'"),
+        (content(versions={"torch": 2}), "got `int` .*versions"),
+        (content(versions=[]), "got `array` .*versions"),
+        (content(kernels={"attention": None}), "got `null` .*kernels"),
+        (content(ceilings={"copy": {"work": 1}}), "missing required field `samples_s` .*ceilings"),
         (content(ceilings={"copy": {"work": 1, "samples_s": []}}), "copy has no samples_s"),
-        (content(ceilings={"copy": {"work": "1", "samples_s": [1.0]}}), "work: '1' is not int"),
+        (content(ceilings={"copy": {"work": "1", "samples_s": [1.0]}}), "got `str` .*work"),
         (within("machine", memory_bytes="much"), "memory_bytes is no count of bytes"),
         (within("case", batch=0), "case: batch: 0 is not from"),
-        (within("case", short_conv=1), "case: short_conv: 1 is not bool"),
+        (within("case", short_conv=1), "got `int` .*short_conv"),
         (within("case", tokens=10), "it has tokens and no lr"),
         (within("case", phase="limits"), "limits need grows and steps_of"),
-        (content(schema="1"), "schema: '1' is not int"),
+        (content(schema="1"), "got `str` .*schema"),
         (content(evaluations=[EVALUATION | {"nats": [1.0]}]), "are not of one length"),
         (content(evaluations=[EVALUATION | {"position_edges": [2, 1]}]), "they do not rise"),
     ],
-    ids=range(44),
+    ids=range(43),
 )
 def test_what_is_no_record_gets_one_short_sentence(bad, why):
     with pytest.raises(Misfit, match=why) as told:
@@ -106,13 +106,17 @@ def test_a_value_of_another_type_is_refused_by_its_fields_name(field):
         except Misfit as error:
             assert field[-1] in str(error)
         else:  # some fields may be this
-            assert parse(json.dumps(asdict(record)).encode()) == record
+            assert parse(msgspec.json.encode(record)) == record
 
 
 def test_a_whole_number_may_stand_for_a_fraction_and_stays_what_was_counted():
     record = parse(content(step_s=[1, 2.5]))
     assert record.step_s == (1.0, 2.5) and type(record.step_s[0]) is float
     assert type(record.ceilings["copy"]["work"]) is int
+
+
+def test_of_a_name_that_is_there_twice_the_last_counts():
+    assert parse(literal(b'1, "params": 2')).params == 2
 
 
 def test_what_is_long_but_can_be_is_read():
@@ -122,7 +126,7 @@ def test_what_is_long_but_can_be_is_read():
 
 def test_every_record_that_the_tests_make_is_one():
     for record in [*machine(), quality(), RECORD]:
-        assert parse(json.dumps(asdict(record)).encode()) == record
+        assert parse(msgspec.json.encode(record)) == record
 
 
 def test_every_record_here_is_one():

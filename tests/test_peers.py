@@ -2,11 +2,11 @@
 
 import io
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 import report.__main__

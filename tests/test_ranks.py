@@ -1,16 +1,17 @@
 """Several processes compute what one does; one that goes wrong ends them all, and is told."""
 
+import dataclasses
 import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 import archs
 import results
@@ -381,6 +382,8 @@ def test_cells_of_several_ranks_are_a_setting_of_their_own():
 
 def test_several_ranks_have_as_many_ceilings():
     ceilings = {"matmul-float32": {"work": 10, "samples_s": [1.0]}}
-    one = harness.record(TRAIN, replace(ENV, ceilings=ceilings), status="ok", forward_flops=7)
+    one = harness.record(
+        TRAIN, dataclasses.replace(ENV, ceilings=ceilings), status="ok", forward_flops=7
+    )
     two = replace(one, case=replace(TRAIN, ranks=2, shard="ddp"))
     assert roofline.arithmetic_s(one) == 2 * roofline.arithmetic_s(two) > 0

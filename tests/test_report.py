@@ -7,11 +7,11 @@ import json
 import math
 import random
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from plotly.offline import get_plotlyjs
 
 from report import files, losses, metrics

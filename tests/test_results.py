@@ -3,9 +3,10 @@
 import errno
 import json
 import os
-from dataclasses import replace
 
+import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import results
 from results import Case, Evaluation, Record
@@ -78,14 +79,17 @@ def broken(path, **changes):
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:200]), "not a readable Record"),
-        (lambda path: path.write_text(""), "not a readable Record"),
-        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not a readable Record"),
-        (lambda path: path.write_text("[]"), "is not an object"),
-        (lambda path: broken(path, status="fine"), "'fine' is none of 'ok'"),
-        (lambda path: broken(path, step_s=["fast"]), "'fast' is not float"),
-        (lambda path: broken(path, speed=1), "unknown field 'speed'"),
-        (lambda path: broken(path, params=True), "True is not int"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "truncated"),
+        (lambda path: path.write_text(""), "truncated"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "JSON is malformed"),
+        (lambda path: path.write_text("[]"), "Expected `object`, got `array`"),
+        (lambda path: broken(path, status="fine"), r"Invalid enum value 'fine' - at `\$.status`"),
+        (
+            lambda path: broken(path, step_s=["fast"]),
+            "Expected `float`, got `str`",
+        ),
+        (lambda path: broken(path, speed=1), "unknown field `speed`"),
+        (lambda path: broken(path, params=True), "got `bool`"),
         (lambda path: broken(path, schema=99), "newer than this version reads"),
     ],
 )
@@ -101,12 +105,24 @@ def test_a_broken_file_is_named_and_costs_only_itself(tmp_path, spoil, complaint
     assert len(loaded.unreadable) == 1 and str(path) in loaded.unreadable[0]
 
 
+class Version(str):
+    """As torch's is."""
+
+
+def test_a_subclass_of_a_plain_type_is_kept_as_that_type(tmp_path):
+    odd = replace(RECORD, versions={"torch": Version("2.11")}, step_s=(np.float64(0.5),))
+    back = results.read(odd.save(tmp_path))
+    assert back.versions == {"torch": "2.11"} and back.step_s == (0.5,)
+    with pytest.raises(TypeError, match="a Record holds no range"):
+        replace(RECORD, machine={"cpu": range(2)}).save(tmp_path)
+
+
 def test_a_missing_field_is_named(tmp_path):
     path = RECORD.save(tmp_path)
     raw = json.loads(path.read_text())
     del raw["machine"]
     path.write_text(json.dumps(raw))
-    with pytest.raises(results.UnreadableRecord, match="'machine'"):
+    with pytest.raises(results.UnreadableRecord, match="`machine`"):
         results.read(path)
 
 

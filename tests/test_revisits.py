@@ -1,10 +1,10 @@
 """Which cells are measured again, and which visit is kept: the sentinel says, never the steps."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from msgspec.structs import replace
 
 from benchmarks import conftest, harness, timing
 from benchmarks.harness import Ledger

@@ -1,8 +1,7 @@
 """Scaling: laws found again where they were planted, best sizes only where they are bracketed."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from archs._sizes import GRID, NAMED
 from benchmarks import harness, sweep, tiers

@@ -1,7 +1,8 @@
 """The table of learning rates tried says what validation said, and no more."""
 
-from dataclasses import replace
 from math import log
+
+from msgspec.structs import replace
 
 from report.sensitivity import curves
 from tests.report_records import quality

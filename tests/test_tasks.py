@@ -305,9 +305,9 @@ def test_a_few_hundred_steps_teach_an_lstm_parity():
 
 
 def test_rates_are_tried_beyond_an_edge_until_the_best_is_interior():
-    def tried(loss_of):
-        seen = {doubling: loss_of(doubling) for doubling in tuning.GRID}
-        while (doubling := tuning.beyond(seen)) is not None:
+    def tried(loss_of, rates=6):
+        seen = {doubling: loss_of(doubling) for doubling in tuning.grid(rates)}
+        while (doubling := tuning.beyond(seen, rates)) is not None:
             seen[doubling] = loss_of(doubling)
         return sorted(seen), tuning.best_doubling(seen)
 
@@ -317,6 +317,7 @@ def test_rates_are_tried_beyond_an_edge_until_the_best_is_interior():
     assert tried(lambda d: -d) == (list(range(-3, 7)), 6)  # out of reach
     assert tried(lambda d: None if d > -4 else abs(d + 5)) == (list(range(-6, 3)), -5)
     assert tried(lambda d: None) == (list(range(-7, 3)), None)
+    assert tried(lambda d: abs(d - 1), rates=3) == ([-1, 0, 1, 2], 1)
 
 
 class Bench:

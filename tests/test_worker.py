@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict
 
 import pytest
+from msgspec import to_builtins
 
 from benchmarks import harness, training, worker
 from benchmarks.machine import Environment
@@ -27,7 +28,7 @@ ENV = Environment(device="cpu", label="none", machine={}, versions={}, commit=No
 def job(tmp_path):
     text = tmp_path / "mine.txt"
     text.write_bytes(bytes(range(256)) * 40)
-    asked = {"case": asdict(CASE), "env": asdict(ENV), "root": str(tmp_path / "results")}
+    asked = {"case": to_builtins(CASE), "env": asdict(ENV), "root": str(tmp_path / "results")}
     return asked | {"corpus": [str(text)], "limit_s": 60.0, "again": False}
 
 

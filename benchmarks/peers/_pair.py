@@ -8,8 +8,10 @@ process, which does not run while another has the core.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
+
+from msgspec import to_builtins
 
 from benchmarks import harness
 from benchmarks.machine import Environment
@@ -101,7 +103,9 @@ def measure(
     with ExitStack() as workers:
         workings = [
             workers.enter_context(
-                closing(Worker(asdict(case) | {"peer": peer.impl, "ours": case is not sides[-1]}))
+                closing(
+                    Worker(to_builtins(case) | {"peer": peer.impl, "ours": case is not sides[-1]})
+                )
             )
             for case in sides
         ]

@@ -2,8 +2,9 @@
 
 import typing
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 import archs
 from benchmarks import tiers

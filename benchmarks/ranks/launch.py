@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 
 import results
 from archs._ops import KernelRefused
@@ -47,7 +48,7 @@ def job(
     """What each rank reads. `root` is where a training's checkpoint is kept, `meeting` where the
     ranks meet, torch's init_method: torchrun's is in the environment."""
     return {
-        "case": asdict(case),
+        "case": to_builtins(case),
         "env": asdict(env),
         "corpus": list(sources),
         "root": None if root is None else str(root.absolute()),
