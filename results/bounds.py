@@ -49,20 +49,45 @@ Check = Callable[[Any], None]
 
 def check(part: Any) -> None:
     """Of a Record, or a part of it, whose types are right. Raises Misfit, naming the field."""
-    for name, test in _plan(type(part)):
-        value = getattr(part, name)
-        if value is not None and value != ():
-            try:
+    kind: Any = type(part)
+    name, plan = "", _plan(kind)
+    try:
+        # most are numbers, names, and what is empty: those without a call
+        for name, within in plan.numbers:
+            value = getattr(part, name)
+            if value is not None and not within[0] <= value <= within[1]:
+                _number(within, value)
+        for name in plan.names:
+            value = getattr(part, name)
+            if value and (len(value) > LONGEST_NAME or not value.isprintable()):
+                _name(value)
+        for name, test in plan.others:
+            if value := getattr(part, name):
                 test(value)
-            except Misfit as error:
-                raise Misfit(f"{name}: {error}") from None
+    except Misfit as error:
+        raise Misfit(f"{name}: {error}") from None
+
+
+class Plan(NamedTuple):
+    """The fields whose type leaves something to ask."""
+
+    numbers: list[tuple[str, Range]]
+    names: list[str]
+    others: list[tuple[str, Check]]
 
 
 @cache
-def _plan(kind: Any) -> list[tuple[str, Check]]:
-    """The fields whose type leaves something to ask."""
-    hints = typing.get_type_hints(kind).items()
-    return [(name, test) for name, hint in hints if (test := _check(hint, name)) is not None]
+def _plan(kind: Any) -> Plan:
+    plan = Plan([], [], [])
+    for name, hint in typing.get_type_hints(kind).items():
+        test = _check(hint, name)
+        if test is _name:
+            plan.names.append(name)
+        elif isinstance(test, partial) and test.func is _number:
+            plan.numbers.append((name, test.args[0]))
+        elif test is not None:
+            plan.others.append((name, test))
+    return plan
 
 
 def _check(hint: Any, name: str) -> Check | None:
@@ -72,7 +97,8 @@ def _check(hint: Any, name: str) -> Check | None:
     if origin is tuple or origin is list:
         if args[0] in (int, float):
             return partial(_numbers, _range(args[0], name))
-        return partial(_each, _check(args[0], name))
+        test = _check(args[0], name)
+        return test and partial(_each, test)
     if origin is dict:
         return partial(_mapping, _check(args[1], name))
     if typing.is_typeddict(hint):
@@ -106,29 +132,27 @@ def _numbers(within: Range, values: tuple[float, ...]) -> None:
             _number(within, value)
 
 
-def _each(test: Check | None, values: Iterable[Any]) -> None:
-    if test is not None:
-        for value in values:
-            test(value)
+def _each(test: Check, values: Iterable[Any]) -> None:
+    for value in values:
+        test(value)
 
 
 def _mapping(test: Check | None, value: dict[str, Any]) -> None:
-    for key, item in value.items():
-        _name(key)
-        if test is not None and item is not None:
-            try:
-                test(item)
-            except Misfit as error:
-                raise Misfit(f"{key}: {error}") from None
+    for key in value:
+        if len(key) > LONGEST_NAME or not key.isprintable():
+            _name(key)
+    if test is not None:
+        _fields(dict.fromkeys(value, test), value)
 
 
 def _fields(asked: dict[str, Check | None], value: dict[str, Any]) -> None:
-    for name, test in asked.items():
-        if test is not None:
-            try:
+    name = ""
+    try:
+        for name, test in asked.items():
+            if test is not None:
                 test(value[name])
-            except Misfit as error:
-                raise Misfit(f"{name}: {error}") from None
+    except Misfit as error:
+        raise Misfit(f"{name}: {error}") from None
 
 
 def _text(value: str) -> None:
@@ -148,15 +172,17 @@ def _name(value: str) -> None:
 
 def _any(depth: int, value: Any) -> None:
     """Any JSON."""
-    if isinstance(value, list | dict):
+    kind = type(value)
+    if kind is str:
+        _text(value)
+    elif kind is int or kind is float:
+        if not -GREATEST <= value <= GREATEST:
+            _number(Range(-GREATEST, GREATEST), value)
+    elif kind is list or kind is dict:
         if depth == DEEPEST:
             raise Misfit("lists or objects lie in each other too deeply")
         within = partial(_any, depth + 1)
-        if isinstance(value, dict):
+        if kind is dict:
             _mapping(within, value)
         else:
             _each(within, value)
-    elif isinstance(value, str):
-        _text(value)
-    elif type(value) in (int, float):
-        _number(Range(-GREATEST, GREATEST), value)
