@@ -4,6 +4,7 @@ Each is a pure function of a random generator.
 """
 
 import json
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -101,7 +102,7 @@ def _spoil(raw: Any, random: Random, raws: list[str]) -> None:
     elif what < 0.5 and type(inside[key]) in (int, float):
         inside[key] *= random.choice((-1, 0, 2, 1e-9, 1e9, 1e30))
     else:
-        inside[key] = random.choice(VALUES)
+        inside[key] = deepcopy(random.choice(VALUES))
 
 
 ODD: tuple[Any, ...] = (
@@ -121,7 +122,7 @@ def odd(random: Random) -> bytes:
             whole = range(len(inside)) if isinstance(inside, list) else list(inside)
             key = random.choice(whole)
         alike = [odd for odd in ODD if type(odd) is type(inside[key])]
-        inside[key] = random.choice(alike or ODD)
+        inside[key] = deepcopy(random.choice(alike or ODD))
     return json.dumps(raw).encode()
 
 
