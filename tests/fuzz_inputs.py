@@ -99,7 +99,7 @@ def _spoil(raw: Any, random: Random, raws: list[str]) -> None:
     elif what < 0.35:
         inside[key] = RAW
         raws.append(random.choice(RAWS))
-    elif what < 0.5 and type(inside[key]) in (int, float):
+    elif what < 0.5 and type(inside[key]) in (int, float) and abs(inside[key]) < 1e300:
         inside[key] *= random.choice((-1, 0, 2, 1e-9, 1e9, 1e30))
     else:
         inside[key] = deepcopy(random.choice(VALUES))
