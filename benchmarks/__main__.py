@@ -33,7 +33,7 @@ from benchmarks.machine import Environment
 from benchmarks.peers import _command as peers
 from benchmarks.ranks import launch
 from results import Case
-from results.names import folder
+from results.names import folder, parsed
 from results.schema import record_path
 from results.text import visible
 
@@ -174,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options: Any = parser().parse_args(arguments)
+    options: Any = parsed(parser(), arguments)
     try:
         code: int | None = options.run(options)
     except ValueError as error:

@@ -164,6 +164,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 
 def _positive(flag: str, values: Iterable[float | None]) -> None:
     for value in values:
+        if isinstance(value, list):  # what Python 3.11 makes of --flag=--
+            raise ValueError(f"{flag}: -- is no value")
         if value is not None and not value > 0:
             raise ValueError(f"{flag} must be above 0, not {value}")
         if value == inf:

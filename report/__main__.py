@@ -17,7 +17,7 @@ from report.plots.columns import WIDTHS
 from report.processes import NoSuchLabel, load
 from report.summary import markdown
 from report.terminal import peers_table, table, words
-from results.names import folder, real
+from results.names import folder, parsed, real
 from results.text import visible
 
 
@@ -36,7 +36,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
         command.add_argument("--results", type=folder, default=results.ROOT, help="folder to read")
     comparison.add_arguments(commands.add_parser("compare", help="one label against another"))
-    return parser.parse_args(argv)
+    return parsed(parser, argv)
 
 
 def _complain(sentence: str) -> None:

@@ -3,7 +3,8 @@
 import argparse
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,6 +72,14 @@ def argument(convert: Callable[[str], T]) -> Callable[[str], T]:
 
 
 folder = argument(path)
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """As parse_args does, but for `--option=--`, of which Python 3.11 makes an empty list."""
+    for word in sys.argv[1:] if words is None else words:
+        if word.startswith("--") and word.endswith("=--"):
+            parser.error(f"{word}: -- is no value")
+    return parser.parse_args(words)
 
 
 def real(path: Path) -> Path:

@@ -39,6 +39,7 @@ from report.comparison.sides import Incomparable, of_records
 from report.parts import of_sweep, outline, parts, whole
 from report.plots.style import styles
 from results.bounds import Misfit
+from results.names import parsed
 from results.parsing import parse
 from results.schema import record_path
 from tests import fuzz_inputs
@@ -102,7 +103,7 @@ class Commands:
                 record.save(self.results)
 
     def ask_benchmarks(self, words: list[str]) -> None:
-        options = self.benchmarks.parse_args(words)
+        options = parsed(self.benchmarks, words)
         if words[0] == "list":
             sweep.cases(options, "cpu", "text")
 

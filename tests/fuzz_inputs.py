@@ -194,7 +194,6 @@ ABSURD = (
     *(
         "/dev/null/x",
         "\n",
-        "\0",
         "\x1b[31m",
         "\udcff",
         "\u202e",

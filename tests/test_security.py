@@ -136,6 +136,13 @@ def test_paths_that_cannot_be_are_refused_in_one_sentence(capsys):
             assert capsys.readouterr().err.count("\n") < 20
 
 
+def test_two_dashes_are_no_value(capsys):
+    for main, words in ((benchmarks, ["list", "--batch=--"]), (report, ["build", "--results=--"])):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "=--: -- is no value" in capsys.readouterr().err
+
+
 def test_a_loop_of_links_is_no_folder(tmp_path, capsys):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
