@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+from archs._sizes import Matched
 from archs._spine import LanguageModel
 
 # measured where they are asked for: with them, a default sweep would take several times as long
@@ -83,6 +84,13 @@ def default_size(arch: str, usual: str) -> str:
     """The usual one, or the first of an architecture that has sizes of its own only."""
     sizes = load(arch).SIZES
     return usual if usual in sizes else next(iter(sizes))
+
+
+def d_model(arch: str, size: str) -> int:
+    """How wide the residual stream is."""
+    sizes = load(arch).SIZES
+    width: int = sizes.d_model(size) if isinstance(sizes, Matched) else sizes[size].d_model
+    return width
 
 
 def build(

@@ -80,6 +80,13 @@ class Matched(Mapping[str, Any]):
             return self.presets[name]
         return self.solve((NAMED | GRID)[name])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.presets or name in NAMED or name in GRID
+
+    def d_model(self, name: str) -> int:
+        """Like the names, told without solving, which takes a second or two the first time."""
+        return self.presets[name].d_model if name in self.presets else (NAMED | GRID)[name].d_model
+
     def __iter__(self) -> Iterator[str]:
         return iter([*NAMED, *self.presets])
 

@@ -1,6 +1,6 @@
-"""`python -m benchmarks list | check | doctor | tune | peers | pack | gpu-list`: what would run,
-which laws an architecture breaks, what works here, which learning rates suit, who is faster, the
-way to a GPU without internet and what to measure there."""
+"""`python -m benchmarks list | check | doctor | submit | tune | peers | pack | gpu-list`: what
+would run, which laws an architecture breaks, what works here, the same cells on a cluster, which
+learning rates suit, who is faster, the way to a GPU without internet and what to measure there."""
 
 import argparse
 import json
@@ -28,6 +28,7 @@ from benchmarks import (
     sweep,
     tuning,
 )
+from benchmarks.cluster import command as cluster
 from benchmarks.corpus import Corpus
 from benchmarks.machine import Environment
 from benchmarks.peers import _command as peers
@@ -166,6 +167,7 @@ def parser() -> argparse.ArgumentParser:
     looking = commands.add_parser("doctor", help="which kernels work here, and why not")
     looking.add_argument("--device", choices=("cpu", "cuda"))
     looking.set_defaults(run=doctor)
+    cluster.add_options(commands.add_parser("submit", help="the same cells on Ray or Slurm"))
     peers.add_options(commands.add_parser("peers", help="time our code beside other people's"))
     tuning.add_options(commands.add_parser("tune", help="find each one's learning rate"))
     packing.add_options(commands.add_parser("pack", help="a checkout for a machine offline"))

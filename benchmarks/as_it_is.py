@@ -5,6 +5,7 @@ from typing import Any
 
 import archs
 from archs import _spine
+from benchmarks import outside
 from benchmarks.data import vocabulary
 from benchmarks.phases import max_len
 from results import Case
@@ -20,7 +21,7 @@ def _config(arch: str, size: str) -> _spine.Config:
 
 def tokenizer(arch: str, size: str) -> str | None:
     """Of the text that the weights were trained on; None: they are fresh."""
-    return _config(arch, size).tokenizer
+    return _config(arch, size).tokenizer if outside.is_checkpoint(arch) else None
 
 
 def check(arch: str, config: _spine.Config, phases: Sequence[Phase], options: Any) -> None:
@@ -43,9 +44,9 @@ def check(arch: str, config: _spine.Config, phases: Sequence[Phase], options: An
 
 def can_be(case: Case) -> bool:
     """Whether a default was right for a checkpoint too: how it runs, and for how many tokens."""
-    config = _config(case.arch, case.size)
-    if config.tokenizer is None:
+    if not outside.is_checkpoint(case.arch):
         return True
+    config = _config(case.arch, case.size)
     if config.max_len is not None and (max_len(case) > config.max_len or case.grows == "seq_len"):
         return False
     return case.mode == "eager"

@@ -92,7 +92,7 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         except results.UnreadableRecord as error:
             pytest.fail(str(error), pytrace=False)
         if record is not None:
-            session.note(record)
+            session.walls.note(record)
             pytest.skip("measured already")
         try:
             record = session.measure(case)
@@ -104,7 +104,7 @@ def cell(request: pytest.FixtureRequest) -> Callable[[Case], None]:
         except KeyboardInterrupt:
             # raised anew, here: a signal may fall where there is no line, which pytest cannot tell
             raise KeyboardInterrupt from None
-        session.note(record)
+        session.walls.note(record)
         request.node.user_properties += [("status", record.status), ("reason", record.reason)]
         if record.status == "error":
             pytest.fail(f"{case}: {record.reason}", pytrace=False)

@@ -29,6 +29,7 @@ from benchmarks import (
     timing,
     training,
 )
+from benchmarks.align import chain
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
 from benchmarks.machine import Environment, clock
@@ -283,6 +284,11 @@ def measure(
                 observe = partial(quality.observe, ranks=ranks)
             seen = ledger.run("training", lambda: observe(case, corpus, env.device, check, kept))
             refuse_unless_it_ran(case, seen["kernels"])
+        elif case.phase == "align":
+            kept = checkpoint(case, env, root, corpus)
+            run = partial(chain.observe, case, corpus, env.device, check, kept)
+            seen = ledger.run("training", run)
+            refuse_unless_it_ran(case, seen["kernels"])
         elif case.task is not None:
             kept = checkpoint(case, env, root)
             seen = ledger.run("training", lambda: exam.observe(case, env.device, check, kept))
@@ -354,6 +360,8 @@ def model_facts(case: Case) -> dict[str, Any]:
     """Counts that need shapes only, so that they are known where the model itself did not fit."""
     phase = case.steps_of or case.phase  # limits: the step it begins with
     vocab_size = vocabulary.size(case.tokenizer) if phase in OF_TEXT else None
+    if phase == "align":
+        vocab_size = chain.vocab_size(case)
     if case.task is not None and case.load is not None:
         vocab_size = tasks.load(case.task)(case.load).vocab_size
     with torch.device("meta"):

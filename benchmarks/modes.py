@@ -34,6 +34,7 @@ MODES: dict[Phase, tuple[Mode, ...]] = {
     "recall": ("eager",),
     "state": ("eager",),
     "markov": ("eager",),
+    "align": ("eager",),
     "limits": ("eager",),
 }
 GRAPH_WARM_UPS = 3  # steps before the capture, in which libraries allocate and choose

@@ -112,6 +112,11 @@ def is_code(arch: str) -> bool:
     return arch in _sources and _sources[arch].kind != "checkpoint"
 
 
+def is_checkpoint(arch: str) -> bool:
+    """Whether its weights exist, so that it is asked as it is."""
+    return arch in _sources and _sources[arch].kind == "checkpoint"
+
+
 def versions(arch: str) -> dict[str, str]:
     """Of the package whose code runs, if one's does."""
     if arch not in _sources or _sources[arch].kind == "file":

@@ -11,8 +11,9 @@ from results.text import visible
 
 class Progress:
     def __init__(self, cases: Sequence[Case], cores: int) -> None:
-        """`cores` train at once; the timed cells go one by one."""
-        self.cores, self.left = cores, Counter(case.phase for case in cases)
+        """`cores` train at once; the timed cells go one by one, or on several machines `timers`."""
+        self.cores, self.timers = cores, 1
+        self.left = Counter(case.phase for case in cases)
         self.took_s: dict[str, list[float]] = defaultdict(list)
         self.total, self.done = len(cases), 0
 
@@ -34,7 +35,7 @@ class Progress:
             return ""
         overall = fmean(means.values())
         left_s = sum(
-            count * means.get(phase, overall) / (self.cores if phase in LEARNED else 1)
+            count * means.get(phase, overall) / (self.cores if phase in LEARNED else self.timers)
             for phase, count in self.left.items()
         )
         return (

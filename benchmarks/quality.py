@@ -9,6 +9,7 @@ warm-up over 5 % of the steps.
 import math
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from results import Case, Remembrance
 LEARNING_RATES = Path(__file__).with_name("learning_rates.toml")
 
 
+@cache
 def default_lr(arch: str, size: str, task: str | None = None) -> float:
     """The swept rate at d_model 64, scaled by 1/√d_model; an unswept architecture gets "other".
 
@@ -39,8 +41,8 @@ def default_lr(arch: str, size: str, task: str | None = None) -> float:
     tables: dict[str, dict[str, float]] = tomllib.loads(LEARNING_RATES.read_text())
     text = tables["d_model_64"]
     swept = text if task is None else tables.get(task, text)
-    d_model = archs.load(arch).SIZES[size].d_model
-    return float(f"{swept.get(arch, swept['other']) * math.sqrt(64 / d_model):.3g}")
+    rate = swept.get(arch, swept["other"]) * math.sqrt(64 / archs.d_model(arch, size))
+    return float(f"{rate:.3g}")
 
 
 def tokens_for(flops: float, case: Case) -> int:

@@ -1,24 +1,23 @@
 """One sweep: which cells are left, which process measures them, what is known meanwhile."""
 
-import fcntl
-import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import results
-from benchmarks import corpus, harness, isolation, machine, revisits, sweep
+from benchmarks import corpus, isolation, machine, revisits, sweep
+from benchmarks.claim import Claim
 from benchmarks.harness import Ledger
 from benchmarks.isolation import Crew, Halt, Worker
 from benchmarks.machine import Environment
 from benchmarks.process import Ended
 from benchmarks.sweep import TIMED
 from benchmarks.training import checkpoint_path
+from benchmarks.walls import Walls
 from results import Case, Record
-from results.schema import OF_TEXT, record_path
+from results.schema import record_path
 
 
 class Session:
@@ -28,7 +27,7 @@ class Session:
         self.options, self.root = options, Path(options.results)
         device = machine.pick_device(options.device)
         sweep.check(options)
-        reads_text = any(phase in OF_TEXT for phase in sweep.asked_phases(options))
+        reads_text = sweep.reads_text(options)
         self.corpus = corpus.load(options.corpus, options.tokenizer) if reads_text else None
         self.cases = sweep.cases(options, device, self.corpus.name if self.corpus else "")
         first, *others = machine.cores() if device == "cpu" else [None]
@@ -38,10 +37,10 @@ class Session:
         self.env = self._environment(device)
         self.had: dict[Case, Record] = {}  # by earlier runs
         self.todo: set[Case] = set()
-        self.out_of_memory: dict[tuple[str, ...], int] = {}  # shortest length that did not fit
+        self.walls = Walls()
         self.timed: dict[Case, Record] = {}  # by this session
         self.last_timed: Case | None = None
-        self.lock: int | None = None
+        self.claim: Claim | None = None
         self.crew: Crew | None = None
         self.training: dict[Case, Future[Record]] = {}
 
@@ -70,7 +69,7 @@ class Session:
 
         Raises ValueError if the folder cannot be written, or another sweep writes it.
         """
-        self._claim()
+        self.claim = self.claim or Claim(self.folder)
         todo = [case for case in wanted if not self._has(case)]
         self.todo = set(todo)
         self.last_timed = next((case for case in reversed(todo) if case.phase in TIMED), None)
@@ -89,37 +88,6 @@ class Session:
                 self.training[case] = self.crew.submit(
                     case, self.options.corpus, self.options.timeout
                 )
-
-    def _claim(self) -> None:
-        """The folder, for this process until it ends, however it ends; without what a killed one
-        left half written."""
-        if self.lock is not None:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".writable").touch()
-            (self.folder / ".writable").unlink()
-            self.lock = os.open(self.folder, os.O_RDONLY)
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for unfinished in self.folder.glob(".*.tmp"):
-                unfinished.unlink()
-        except BlockingIOError:
-            raise ValueError(
-                f"another sweep is measuring into {self.folder}; "
-                "wait for it, or give this one a --label of its own"
-            ) from None
-        except OSError as error:
-            raise ValueError(
-                f"results cannot be kept in {self.folder}: {error.strerror}; "
-                "use --results DIR with a folder you may write"
-            ) from None
-
-    def _claims(self) -> bool:
-        """Whether the folder is still there, and the one that was claimed."""
-        assert self.lock is not None
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(self.lock), self.folder.stat())
-        return False
 
     def _has(self, case: Case) -> bool:
         """Whether an earlier run answered. An error is no answer: it is measured again; a file that
@@ -148,22 +116,15 @@ class Session:
 
     def measure(self, case: Case) -> Record:
         """The Record of `case`, saved. Raises KernelRefused, and Halt if there can be no more."""
-        if not self._claims():
+        assert self.claim is not None
+        if not self.claim.holds():
             raise Halt(f"{self.folder} was removed meanwhile; run this again")
         future = self.training.get(case)
         if future is not None and not future.cancel():
             record: Record = self.ledger.run("training", future.result)
             return record
-        fits = self.out_of_memory.get(_alike(case), case.seq_len)
-        if fits < case.seq_len:
-            record = harness.record(
-                case,
-                self.env,
-                status="oom",
-                reason=f"not run: out of memory at {fits} tokens already",
-                **harness.model_facts(case),
-            )
-            return isolation.keep(record, self.root)
+        if (beyond := self.walls.beyond(case, self.env)) is not None:
+            return isolation.keep(beyond, self.root)
         record = self._work(case)
         if case.phase in TIMED:
             self.timed[case] = record
@@ -195,12 +156,6 @@ class Session:
         kept = self._work(first.case, again=True)
         return kept if kept.status == "ok" else first
 
-    def note(self, record: Record) -> None:
-        """Remember the shortest length that did not fit, from this run or an earlier one."""
-        if record.status == "oom":
-            alike, length = _alike(record.case), record.case.seq_len
-            self.out_of_memory[alike] = min(length, self.out_of_memory.get(alike, length))
-
     def age_s(self) -> float:
         return time.perf_counter() - self.began_s
 
@@ -219,12 +174,6 @@ class Session:
         if self.crew is not None:
             self.crew.close()
         self.worker.close()
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
-
-
-def _alike(case: Case) -> tuple[str, ...]:
-    """Cells that differ in length only: what did not fit short will not fit long."""
-    same = (case.grows, case.steps_of, case.memory_bytes, case.short_conv, case.task, case.load)
-    return case.phase, case.arch, case.size, case.dtype, case.mode, *map(str, same)
+        if self.claim is not None:
+            self.claim.release()
+            self.claim = None

@@ -12,18 +12,20 @@ from typing import Any
 import archs
 from archs._ops import every_op
 from benchmarks import as_it_is, conformance, modes, outside, tasks, tiers
+from benchmarks.align import asked as align
 from benchmarks.data import hub, vocabulary
 from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
 from benchmarks.ranks import asked as ranks
 from results import Case
 from results.names import argument, label
-from results.schema import LEARNED, Mode, Phase, Shard, Timed
+from results.schema import LEARNED, OF_TEXT, Mode, Phase, Shard, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
 ON_REQUEST: tuple[Phase, ...] = (
     "compress",
     "scaling",
+    "align",
     "recall",
     "state",
     "markov",
@@ -138,6 +140,18 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
             "stream:PATH or stream:NAME[:CONFIG], or files",
         },
     ),
+    (
+        "--sft",
+        {
+            "type": _list(str),
+            "default": [],
+            "help": "align: dialogues, or JSONL files of chats (default: rules, which are drawn)",
+        },
+    ),
+    (
+        "--preferences",
+        {"type": _list(str), "default": [], "help": "align: JSONL files, beside those of --sft"},
+    ),
     ("--tokenizer", {"default": "bytes", "help": f"text: {vocabulary.FORM} (default: bytes)"}),
     (
         "--memory-gib",
@@ -209,6 +223,7 @@ def check(options: Any) -> None:
     vocabulary.size(options.tokenizer)
     if "compress" in asked_phases(options) and options.tokenizer != BYTES.name:
         raise ValueError(f"--phase compress codes bytes, not {options.tokenizer}; use {BYTES.name}")
+    align.check(options, asked_phases(options))
     _positive("--seq-len", options.seq_len or ())
     _positive("--batch", [options.batch])
     _positive("--tokens", [options.tokens])
@@ -217,10 +232,8 @@ def check(options: Any) -> None:
     if "compress" in asked_phases(options) and options.corpus[0].startswith(hub.STREAM):
         raise ValueError(f"--phase compress needs a text that is read whole, not {hub.STREAM}")
     ranks.check(options, asked_phases(options))
-    for arch in options.arch or ():
-        sizes = archs.load(arch).SIZES
-        config = sizes[next(iter(sizes))]  # a checkpoint has one; solving for all takes seconds
-        if config.tokenizer is not None:
+    for arch in filter(outside.is_checkpoint, options.arch or ()):
+        for config in archs.load(arch).SIZES.values():
             as_it_is.check(arch, config, asked_phases(options), options)
     if others := [arch for arch in options.arch or () if outside.is_code(arch)]:
         conformance.hold(others, Path(options.results))
@@ -264,7 +277,8 @@ def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) 
                     asked += _limits_cases(options, default, device, shared)
                 else:
                     asked += _timed_cases(options, default, phase, shared)
-    asked = [c for c in asked if c.phase in OF_ENCODERS or archs.is_causal(c.arch)]
+    causal = {arch for arch in {case.arch for case in asked} if archs.is_causal(arch)}
+    asked = [c for c in asked if c.phase in OF_ENCODERS or c.arch in causal]
     asked = [case for case in asked if as_it_is.can_be(case)]
     if options.ranks:
         asked = [ranks.spread(case, options) for case in asked]
@@ -286,6 +300,12 @@ def asked_phases(options: Any) -> list[Phase]:
     if options.tier and not options.phase:
         return sorted({ask.phase for ask in tiers.load(options.tier) if not ask.by_name})
     return options.phase or list(ranks.PHASES if options.ranks else PHASES)
+
+
+def reads_text(options: Any) -> bool:
+    """Whether a corpus is read."""
+    phases = asked_phases(options)
+    return any(phase in OF_TEXT for phase in phases) or ("align" in phases and bool(options.sft))
 
 
 def _in_tier(phase: Phase, options: Any) -> bool:

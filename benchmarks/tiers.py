@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
 import archs
+from benchmarks.align import asked
 from benchmarks.quality import default_lr, tokens_for
 from results import Case
 from results.schema import OF_TEXT, Learned, Phase
@@ -32,6 +33,8 @@ class Ask:
     steps: int = 0
     flops: tuple[float, ...] = ()  # of text, in place of steps: budgets, to cross with the sizes
     unique_bytes: int | None = None  # of text, that is read again and again
+    instructions: Literal["rules", "chats"] | None = None  # align
+    pairs: int | None = None  # align, of rules: preferences
     seeds: tuple[int, ...]
     loads: tuple[int, ...] = ()  # empty: of text
     archs: tuple[str, ...] = ()  # empty: all
@@ -82,12 +85,14 @@ def cases(
 def _is_wanted(ask: Ask, options: Any) -> bool:
     if options.task:
         return ask.task in options.task
+    if ask.instructions is not None and (ask.instructions == "chats") != bool(options.sft):
+        return False
     named = ask.task is None and ask.phase in (options.phase or ())
     return named or not ask.by_name
 
 
 def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
-    text = ask.phase in OF_TEXT
+    text = ask.phase in OF_TEXT or ask.instructions == "chats"
     for arch, asked_size, seq_len, seed, load, conv in product(
         options.arch or ask.archs or archs.usual(),
         options.size or ask.sizes or [None],
@@ -113,6 +118,8 @@ def _crossed(ask: Ask, options: Any, dtype: str, corpus: str) -> Iterable[Case]:
             task=ask.task,
             load=load,
             unique_bytes=ask.unique_bytes,
+            instructions=asked.named(options) if ask.instructions else None,
+            pairs=ask.pairs,
             short_conv=conv,
             kernel=options.kernel,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from report import claims, compression, crossovers, domains, files, health, inert, peers
+from report import claims, compression, crossovers, domains, files, health, inert, life, peers
 from report.attainment import frontier_table
 from report.choice import Setting, common_setting
 from report.claims import Evidence, Finding
@@ -66,6 +66,7 @@ class Section:
     of_tasks: list[tuple[str, pd.DataFrame]]
     by_length: list[tuple[str, pd.DataFrame]]
     rates_tried: list[tuple[str, pd.DataFrame]]
+    raised: life.Raised | None
     match: str | None
     provenance: dict[str, str]
     failures: list[str]
@@ -164,6 +165,7 @@ def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Sec
         of_tasks=[*of_tasks(rows), *_by_domain(evidence, trained), *_compression(evidence)],
         by_length=by_length(rows) if whole else [],
         rates_tried=list(curves(records)) if whole else [],
+        raised=life.raised(evidence),
         match=parameter_match(records),
         provenance=provenance(records) | health.steadiness(records, usual_s),
         failures=failures(records),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from report import files
 from report.build import write
+from report.life import lives
 from report.page import render
 from report.peers import is_peers, ratios
 from report.plots.style import styles
@@ -34,6 +35,7 @@ def build(labels: Sequence[str] | None, root: Path, out: Path) -> Built:
     archs = {record.case.arch for record in told.others if not is_peers(record)}
     looks = styles(archs.union(*(part.archs for part in told.parts)))
     extra = studies(told.others, looks)
+    extra += lives(((part.key, part.raised) for part in told.parts), told.others)
     paths = write(told.parts, told.found, pairs, out, extra)
     html = render(told.parts, told.found, pairs, told.unreadable, out, extra)
     page = files.write(out / "index.html", html)

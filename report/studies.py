@@ -1,14 +1,15 @@
 """Studies: measurements that are no cell of the sweep, each a part of the page of its own."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from report import scaling
+from report import align, scaling
 from report.choice import best_learning_rates
 from report.claims.evidence import Evidence
 from report.files import stem
+from report.plots import align as plot_align
 from report.plots import scaling as plot_scaling
 from report.plots.drawing import Drawing
 from report.plots.style import Style
@@ -17,7 +18,7 @@ from report.roofline import ceiling
 from report.table import tidy
 from results import Record
 
-PHASES = (scaling.PHASE,)
+Looks = dict[str, Style]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,33 +33,39 @@ class Study:
 
 
 def is_study(record: Record) -> bool:
-    return record.case.phase in PHASES
+    return record.case.phase in KINDS
 
 
-def _by_label(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
+def _by_label(records: Iterable[Record], phase: str) -> list[tuple[str, list[Record]]]:
     found: dict[str, list[Record]] = {}
-    for record in filter(is_study, records):
-        found.setdefault(record.label, []).append(record)
+    for record in records:
+        if record.case.phase == phase:
+            found.setdefault(record.label, []).append(record)
     return sorted(found.items())
 
 
 def readings(records: Iterable[Record]) -> list[Evidence]:
-    """For the claims, one for each machine."""
+    """For the claims, one for each machine and kind."""
+    every = list(records)
     return [
         Evidence(records=own, rows=tidy(own), chosen=list(best_learning_rates(own)), attained=[])
-        for _, own in _by_label(records)
+        for phase in KINDS
+        for _, own in _by_label(every, phase)
     ]
 
 
-def studies(records: Iterable[Record], looks: dict[str, Style]) -> list[Study]:
+def studies(records: Iterable[Record], looks: Looks) -> list[Study]:
     """One for each machine and kind that there are Records of."""
-    every = _by_label(records)
+    every = list(records)
     return [
-        _scaling(label, own, looks, f"-{stem(label)}" * (len(every) > 1)) for label, own in every
+        study(label, own, looks, f"-{stem(label)}" * (len(labels) > 1))
+        for phase, study in KINDS.items()
+        if (labels := _by_label(every, phase))
+        for label, own in labels
     ]
 
 
-def _scaling(label: str, records: list[Record], looks: dict[str, Style], suffix: str) -> Study:
+def _scaling(label: str, records: list[Record], looks: Looks, suffix: str) -> Study:
     found = scaling.readings(records)
     kinds = (f"matmul-{record.case.dtype}" for record in records)
     rates = [ceiling(record, kind) for record, kind in zip(records, kinds, strict=True)]
@@ -72,15 +79,51 @@ def _scaling(label: str, records: list[Record], looks: dict[str, Style], suffix:
     ]
     return Study(
         title=f"Scaling on {label}",
-        lead=LEAD,
+        lead=SCALING,
         drawings=[drawing] if drawing else [],
         tables=[(title, rows) for title, rows in tables if len(rows)],
         failures=failures(records),
     )
 
 
-LEAD = (
+def _align(label: str, records: list[Record], looks: Looks, suffix: str) -> Study:
+    drawings, tables = list[Drawing](), list[tuple[str, pd.DataFrame]]()
+    for i, course in enumerate(align.courses(records)):
+        named = course.instructions
+        tables.append((f"Fine-tuning on {named}", align.lessons_table(course)))
+        if course.is_gold:
+            stem = f"align{suffix}" + f"-{i}" * bool(drawings)
+            drawings.append(plot_align.draw(course, looks, stem, label))
+        tables += [
+            (f"{title}, {named}", rows)
+            for title, rows in (
+                ("Reward models, pairs ranked right", align.scorers_table(course)),
+                ("Best of n by reward model", align.best_of_table(course)),
+                ("Optimised policies", align.optimised_table(course)),
+                ("Throughput and memory of a policy's steps", align.costs_table(course)),
+            )
+            if len(rows)
+        ]
+    return Study(
+        title=f"Alignment on {label}",
+        lead=ALIGNMENT,
+        drawings=drawings,
+        tables=tables,
+        failures=failures(records),
+    )
+
+
+KINDS: dict[str, Callable[[str, list[Record], Looks, str], Study]] = {
+    scaling.PHASE: _scaling,
+    align.PHASE: _align,
+}
+SCALING = (
     "The same training FLOPs spent on models of many sizes. Too small a model has no room for what "
     "there is to learn, too large a one reads too little; between them lies the best size of each "
     "budget. No loss is told beyond the budgets that were trained."
+)
+ALIGNMENT = (
+    "A model is taught to follow instructions, a reward model learns which of its answers are "
+    "preferred, and the policy is moved towards that reward. Because a rule says what each "
+    "instruction means, the reward that is meant is known beside the one that was learned."
 )

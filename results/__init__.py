@@ -1,5 +1,15 @@
 """What was observed, one JSON file a Case: `results/<label>/<case>.json`."""
 
+from results.alignment import (
+    Answered,
+    BestOf,
+    Collected,
+    Lesson,
+    Optimised,
+    Reached,
+    Scorer,
+    Spent,
+)
 from results.loading import Loaded, UnreadableRecord, load, read
 from results.schema import (
     ROOT,
@@ -21,17 +31,25 @@ from results.schema import (
 __all__ = [
     "ROOT",
     "SCHEMA",
+    "Answered",
+    "BestOf",
     "Case",
     "Ceiling",
     "Codec",
     "Coding",
+    "Collected",
     "Evaluation",
+    "Lesson",
     "Loaded",
+    "Optimised",
     "Probe",
     "Progress",
+    "Reached",
     "Reading",
     "Record",
     "Remembrance",
+    "Scorer",
+    "Spent",
     "Tally",
     "UnreadableRecord",
     "Visit",

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypedDict
 import msgspec
 
 from results import names
+from results.alignment import BestOf, Collected, Lesson, Optimised, Scorer
+from results.data import Data
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
@@ -26,7 +28,7 @@ LONGEST_STEM_BYTES = names.LONGEST_BYTES - 20
 Timed = Literal["train", "prefill", "decode"]
 OfText = Literal["quality", "compress", "scaling"]
 OF_TEXT: tuple[OfText, ...] = typing.get_args(OfText)
-Learned = Literal[OfText, "recall", "state", "markov"]
+Learned = Literal[OfText, "recall", "state", "markov", "align"]
 LEARNED: tuple[Learned, ...] = typing.get_args(Learned)
 Phase = Literal[Timed, Learned, "limits", "peer-train", "peer-decode"]
 Mode = Literal["eager", "compile", "graph"]
@@ -41,10 +43,6 @@ class Ceiling(TypedDict):
 
     work: int | float  # of a sample, in FLOPs or bytes
     samples_s: list[float]
-
-
-class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """What a file may say, and nothing else: fields of JSON's own types, checked as it is read."""
 
 
 class Case(Data, frozen=True, kw_only=True):
@@ -66,6 +64,8 @@ class Case(Data, frozen=True, kw_only=True):
     tokenizer: str = "bytes"  # of text: bytes or bpe:N, N tokens
     task: str | None = None  # recall, state, markov: a file of benchmarks/tasks/
     load: int | None = None  # recall, state, markov: how much is to be kept in mind, in its units
+    instructions: str | None = None  # align: rules, dialogues, or the name of the user's chats
+    pairs: int | None = None  # align: preferences collected; None: those given, if any
     # a convolution over the last few tokens ahead of each mixer: with, without, as published
     short_conv: bool | None = None
     grows: Literal["batch", "seq_len"] | None = None  # limits: what is enlarged, from its value on
@@ -88,10 +88,12 @@ class Case(Data, frozen=True, kw_only=True):
         parts += {None: [], True: ["conv"], False: ["noconv"]}[self.short_conv]
         if self.task is not None:
             parts += [self.task, f"load{self.load}"]
+        if self.instructions is not None:
+            parts += [self.instructions] + [f"p{self.pairs}"] * (self.pairs is not None)
         if self.tokens is not None:
             parts += [f"n{self.tokens}"] if self.flops is None else [f"f{self.flops:.3g}"]
             parts += [f"lr{self.lr:g}"]
-        parts += [f"{self.corpus}"] * (self.phase in OF_TEXT)
+        parts += [f"{self.corpus}"] * (self.corpus is not None)
         parts += [f"of{self.unique_bytes}"] * (self.unique_bytes is not None)
         parts += [self.tokenizer.replace(":", "")] * (self.tokenizer != "bytes")
         if self.phase == "limits":
@@ -227,7 +229,7 @@ class Record(Data, frozen=True, kw_only=True):
     versions: dict[str, str]
     machine: dict[str, Any]
     backend: str | None = None  # ranks > 1: what they speak through, gloo or nccl
-    ceilings: dict[str, Ceiling] = {}  # "matmul-float32", "copy"
+    ceilings: dict[str, Ceiling] = msgspec.field(default_factory=dict)  # "matmul-float32", "copy"
     took_s: float | None = None  # the whole cell, with all that is not timed
     params: int | None = None
     embedding_params: int | None = None
@@ -241,7 +243,7 @@ class Record(Data, frozen=True, kw_only=True):
     peak_method: str | None = None
     reserved_bytes: int | None = None  # the most that CUDA's allocator kept from others meanwhile
     probes: tuple[Probe, ...] = ()  # limits: in the order tried
-    kernels: dict[str, str] = {}  # op to the kernel of it that ran
+    kernels: dict[str, str] = msgspec.field(default_factory=dict)  # op to the kernel of it that ran
     first_step_s: float | None = None  # with what is built once: compiling, capturing, tuning
     step_s: tuple[float, ...] = ()  # every timed step in order, never trimmed
     step_clock: Literal["wall", "process cpu", "cuda events"] = "wall"
@@ -249,8 +251,8 @@ class Record(Data, frozen=True, kw_only=True):
     sentinel_s: tuple[float, ...] = ()
     set_aside: tuple[Visit, ...] = ()  # earlier or later visits in which the sentinel took longer
     sensors: tuple[Reading, ...] = ()  # a GPU's: before the timed steps, halfway, and after
-    op_s: dict[str, float] = {}  # peer-*: self seconds of each torch op
-    # in one step under the profiler, whose own time is in it
+    # peer-*: self seconds of each torch op in one step under the profiler, whose own time is in it
+    op_s: dict[str, float] = msgspec.field(default_factory=dict)
     corpus_sha256: str | None = None
     train_nats: tuple[float, ...] = ()  # mean loss of each optimizer step; peer-*: the one loss
     train_s: float | None = None
@@ -267,6 +269,11 @@ class Record(Data, frozen=True, kw_only=True):
     training_bytes: int | None = None  # compress: the text that training windows are drawn from
     coding: Coding | None = None  # compress: once trained, of test text
     codecs: tuple[Codec, ...] = ()  # compress: others on the same text
+    lessons: tuple[Lesson, ...] = ()  # align: up to the fine-tuned policy
+    collected: Collected | None = None  # align: preferences
+    scorers: tuple[Scorer, ...] = ()  # align: reward models
+    best_of: tuple[BestOf, ...] = ()  # align: for each of them and each n
+    optimised: tuple[Optimised, ...] = ()  # align
     schema: int = SCHEMA
 
     def path(self, root: Path = ROOT) -> Path:

@@ -21,6 +21,7 @@ from report.claims.evidence import (
 )
 from report.claims.tasks import effective_context, rise, steps_to_solve
 from report.statistics import Estimate
+from tests.align_records import aligned
 from tests.claim_records import (
     OPS,
     answers,
@@ -172,6 +173,26 @@ PLANTED["size beyond the text"] = {
     "supported": seeds((2.5, 2.0, 2.0, 1.999)),
     "refuted": seeds((2.5, 2.2, 2.0, 1.995)),
     "not decided": seeds((2.5, 2.0, 2.0, 1.96)),
+}
+PLANTED["fine-tuning lifts"] = {
+    "supported": [*aligned("elman", lift=2.0), *aligned("attentive", lift=1.8)],
+    "refuted": [*aligned("elman", lift=1.05), *aligned("attentive", lift=1.8)],
+    "not decided": [*aligned("elman", lift=1.35)],
+}
+PLANTED["attention learns preferences"] = {
+    "supported": [*aligned("attentive", right=0.9), *aligned("elman", right=0.7)],
+    "refuted": [*aligned("attentive", right=0.7), *aligned("elman", right=0.9)],
+    "not decided": [*aligned("attentive", right=0.801), *aligned("elman", scatter=0.02)],
+}
+PLANTED["too much is lost"] = {
+    "supported": [*aligned("attentive", peak=3), *aligned("elman", peak=2)],
+    "refuted": [*aligned("attentive", peak=8), *aligned("elman", peak=2)],
+    "not decided": aligned("elman", peak=0),
+}
+PLANTED["reinforcement helps"] = {
+    "supported": [*aligned("attentive", helps=0.1), *aligned("elman", helps=0.2)],
+    "refuted": [*aligned("attentive", helps=0.1), *aligned("elman", helps=-0.1)],
+    "not decided": aligned("elman", helps=0.01, scatter=0.05),
 }
 CASES = [
     (name, verdict, records)

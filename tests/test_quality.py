@@ -260,3 +260,8 @@ def test_an_empty_or_missing_corpus_is_refused(tmp_path):
 
 def test_learning_rates_shrink_with_width():
     assert quality.default_lr("gru", "3m") == pytest.approx(quality.default_lr("gru", "100k") / 2)
+
+
+def test_the_width_is_known_without_solving_for_a_size():
+    for arch in archs.usual():
+        assert archs.d_model(arch, "100k") == archs.load(arch).SIZES["100k"].d_model

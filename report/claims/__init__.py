@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from report import inert
-from report.claims import compression, cost, quality, scaling, tasks
+from report.claims import align, compression, cost, quality, scaling, tasks
 from report.claims.evidence import SEEDS, Evidence, Judgement, Verdict
 from report.scaling import TIMES as LARGER
 
@@ -197,6 +197,50 @@ CLAIMS = (
         ),
         command=f"pytest benchmarks --phase scaling --seed {_SEEDS}",
         judge=scaling.size_beyond_the_text_is_lost,
+    ),
+    Claim(
+        name="fine-tuning lifts",
+        sentence="Fine-tuning on instructions makes a model follow them.",
+        rule=(
+            f"Answers to held-out instructions that are right throughout: {align.LIFTS.low} times "
+            "as many as after as much more pretraining, for every architecture, supports; "
+            f"less than {align.NO_LIFT.high} times refutes."
+        ),
+        command=f"pytest benchmarks --phase align --seed {_SEEDS}",
+        judge=align.fine_tuning_lifts,
+    ),
+    Claim(
+        name="attention learns preferences",
+        sentence="Attention learns what is preferred from fewer examples than recurrence.",
+        rule=(
+            f"Reward models of {align.PAIRS:,} preferences: the best transformer's ranks more held-"
+            "out pairs as gold does than every recurrent model's: supports; fewer than one: "
+            "refutes."
+        ),
+        command=f"pytest benchmarks --phase align --seed {_SEEDS}",
+        judge=align.attention_learns_preferences,
+    ),
+    Claim(
+        name="too much is lost",
+        sentence="A learned reward that is optimised too far stops being what was meant.",
+        rule=(
+            f"Best of n by the reward model of {align.PAIRS:,} preferences: gold rises and then "
+            "falls while the learned reward rises to the last n, for every architecture: supports; "
+            "gold still rising there refutes."
+        ),
+        command=f"pytest benchmarks --phase align --seed {_SEEDS}",
+        judge=align.too_much_is_lost,
+    ),
+    Claim(
+        name="reinforcement helps",
+        sentence="Reinforcement learning from preferences makes a model better than fine-tuning.",
+        rule=(
+            "Gold reward of held-out answers after RLOO with the greatest KL penalty tried, less "
+            "the fine-tuned policy's: above 0 for every architecture supports, below for one "
+            "refutes."
+        ),
+        command=f"pytest benchmarks --phase align --seed {_SEEDS}",
+        judge=align.reinforcement_helps,
     ),
 )
 

@@ -1,0 +1,1 @@
+"""Alignment: a model is taught to follow instructions, then to be liked (chain.py)."""
