@@ -10,24 +10,22 @@ from results.alignment import (
     Scorer,
     Spent,
 )
+from results.loading import Loaded, UnreadableRecord, load, read
 from results.schema import (
     ROOT,
     SCHEMA,
     Case,
+    Ceiling,
     Codec,
     Coding,
     Evaluation,
-    Loaded,
     Probe,
     Progress,
     Reading,
     Record,
     Remembrance,
     Tally,
-    UnreadableRecord,
     Visit,
-    load,
-    read,
 )
 
 __all__ = [
@@ -36,6 +34,7 @@ __all__ = [
     "Answered",
     "BestOf",
     "Case",
+    "Ceiling",
     "Codec",
     "Coding",
     "Collected",
