@@ -24,23 +24,23 @@ def contents(path: Path | str, most_bytes: int = LARGEST_BYTES) -> bytes:
     Raises OSError if it cannot be read, ValueError if it is none or larger.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    with open(handle, "rb", buffering=0) as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("no ordinary file")
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ValueError(f"more than {most_bytes:,} bytes")
-    return content
+        if status.st_size > most_bytes:
+            raise ValueError(f"more than {most_bytes:,} bytes")
+        return file.readall()
 
 
 def read(path: Path | str) -> Record:
     """The Record in `path`. Raises UnreadableRecord, naming the file, if it does not hold one."""
-    where = visible(str(path))
     try:
         return parse(contents(path))
     except Newer as error:
-        raise UnreadableRecord(f"{where} has {error}; update seqfrontier") from error
+        raise UnreadableRecord(f"{visible(str(path))} has {error}; update seqfrontier") from error
     except (Misfit, ValueError, OSError) as error:
+        where = visible(str(path))
         why = error.strerror if isinstance(error, OSError) else visible(str(error))
         raise UnreadableRecord(
             f"{where} is not a readable Record ({why}); delete it and measure that case again"
