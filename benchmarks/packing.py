@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import machine, sweep
+from results.names import folder
 
 ROOT = Path(__file__).parents[1]
 NAME = "seqfrontier"  # the folder that the pack unpacks to
@@ -31,7 +32,7 @@ def pinned() -> list[str]:
 
 def add_options(command: argparse.ArgumentParser) -> None:
     words = dict(sweep.OPTIONS)["--phase"]["type"]
-    command.add_argument("out", type=Path, metavar="OUT.tar.gz")
+    command.add_argument("out", type=folder, metavar="OUT.tar.gz")
     command.add_argument(
         "--wheels",
         type=words,

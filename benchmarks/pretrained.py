@@ -8,6 +8,7 @@ read from safetensors and nothing else, and no code of a checkpoint's is run.
 import hashlib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def folder_of(checkpoint: str) -> Path:
     Raises ValueError if there is none, or no safetensors in it.
     """
     folder = Path(checkpoint)
-    folder = folder.resolve() if folder.is_dir() else _fetched(checkpoint)
+    folder = folder.resolve() if os.path.isdir(folder) else _fetched(checkpoint)
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} is no checkpoint: it holds no config.json")
     if not any(folder.glob("*.safetensors")):

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from results import Case
 from results.schema import LEARNED
+from results.text import visible
 
 
 class Progress:
@@ -23,7 +24,7 @@ class Progress:
         if took_s is not None:
             self.took_s[case.phase].append(took_s)
         place = f"[{self.done:>{len(str(self.total))}}/{self.total}]"
-        why = f": {reason}" if reason else ""
+        why = f": {visible(reason)}" if reason else ""
         took = f"  {took_s:.1f} s" if took_s is not None else ""
         return f"{place} {case}  {status}{why}{took}{self._eta()}"
 

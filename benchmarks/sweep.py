@@ -5,6 +5,7 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.data.vocabulary import BYTES
 from benchmarks.quality import default_lr
 from benchmarks.ranks import asked as ranks
 from results import Case
+from results.names import argument, label
 from results.schema import LEARNED, OF_TEXT, Mode, Phase, Shard, Timed
 
 PHASES: tuple[Phase, ...] = ("train", "prefill", "decode", "quality")
@@ -175,14 +177,21 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("--device", {"choices": ("cpu", "cuda"), "help": "default: cuda where there is one"}),
-    ("--label", {"help": "folder under results/ (default: the device's name)"}),
+    (
+        "--label",
+        {"type": argument(label), "help": "folder under results/ (default: the device's name)"},
+    ),
 ]
 
 
 def _positive(flag: str, values: Iterable[float | None]) -> None:
     for value in values:
+        if isinstance(value, list):  # what Python 3.11 makes of --flag=--
+            raise ValueError(f"{flag}: -- is no value")
         if value is not None and not value > 0:
             raise ValueError(f"{flag} must be above 0, not {value}")
+        if value == inf:
+            raise ValueError(f"{flag} must be finite, not {value}")
 
 
 def _known(flag: str, values: Iterable[str], have: Iterable[str]) -> None:

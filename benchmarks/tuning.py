@@ -9,7 +9,6 @@ is a Record, so a tuning that was stopped goes on, and the report sees all of it
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -18,6 +17,7 @@ from benchmarks import sweep
 from benchmarks.isolation import Halt
 from benchmarks.session import Session
 from results import Case, Record
+from results.names import folder
 from results.schema import LEARNED, OF_TEXT
 
 RATES = 6  # to begin with, more of them below the rate at hand than above
@@ -163,5 +163,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--rates", type=int, choices=range(1, 13), default=RATES, metavar="N", help="to begin with"
     )
     parser.add_argument("--stop-after", type=float, help="seconds after which none is started")
-    parser.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
+    parser.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
     parser.set_defaults(run=tune)

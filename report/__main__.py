@@ -17,28 +17,30 @@ from report.plots.columns import WIDTHS
 from report.processes import NoSuchLabel, load
 from report.summary import markdown
 from report.terminal import peers_table, table, words
+from results.names import folder, parsed, real
+from results.text import visible
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="write the figures, tables and index.html")
-    build.add_argument("--out", type=Path, default=Path("report-out"), help="folder to write")
+    build.add_argument("--out", type=folder, default=Path("report-out"), help="folder to write")
     peers = commands.add_parser("peers", help="how our code does beside other people's")
     peers.add_argument("--markdown", action="store_true", help="as a GitHub table")
     peers.add_argument("--profile", action="store_true", help="where the time of decode goes")
     drawn = commands.add_parser("figures", help="figures for a paper: PDF, SVG, PNG and captions")
-    drawn.add_argument("--out", type=Path, default=Path("figures-out"), help="folder to write")
+    drawn.add_argument("--out", type=folder, default=Path("figures-out"), help="folder to write")
     drawn.add_argument("--column", choices=WIDTHS, default="double", help="3.3 or 6.9 inches wide")
     for command in (build, peers, drawn):
         command.add_argument("labels", nargs="*", metavar="LABEL", help="default: all")
-        command.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
+        command.add_argument("--results", type=folder, default=results.ROOT, help="folder to read")
     comparison.add_arguments(commands.add_parser("compare", help="one label against another"))
-    return parser.parse_args(argv)
+    return parsed(parser, argv)
 
 
 def _complain(sentence: str) -> None:
-    print(f"report: {sentence}", file=sys.stderr)
+    print(f"report: {visible(sentence)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _misplaced(given: argparse.Namespace) -> bool:
-    root, out = given.results.resolve(), given.out.resolve()
+    root, out = real(given.results), real(given.out)
     inside = root == out or root in out.parents
     if inside:
         _complain(f"{given.out} lies in {given.results}, which holds only what was observed")
@@ -67,7 +69,7 @@ def _misplaced(given: argparse.Namespace) -> bool:
 
 
 def _loaded(given: argparse.Namespace) -> results.Loaded:
-    loaded = load(given.labels or None, given.results.resolve())
+    loaded = load(given.labels or None, real(given.results))
     for sentence in loaded.unreadable:
         _complain(sentence)
     return loaded
@@ -102,7 +104,7 @@ def _figures(given: argparse.Namespace) -> int:
         _complain("nothing to draw: a figure needs a train, prefill or decode Record that finished")
         return 1
     try:
-        paths = figures.write(found, given.out.resolve())
+        paths = figures.write(found, real(given.out))
     except OSError as error:
         _complain(f"cannot write the figures to {given.out}: {error}")
         return 1
@@ -112,7 +114,7 @@ def _figures(given: argparse.Namespace) -> int:
 
 def _build(given: argparse.Namespace) -> int:
     try:
-        built = build(given.labels or None, given.results.resolve(), given.out.resolve())
+        built = build(given.labels or None, real(given.results), real(given.out))
     except OSError as error:
         _complain(f"cannot write the report to {given.out}: {error}")
         return 1

@@ -1,21 +1,19 @@
 """From Records to a folder: figures with their numbers, tables, and one page that shows them."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from report import claims, compression, crossovers, domains, health, life, peers
+from report import claims, compression, crossovers, domains, files, health, inert, life, peers
 from report.attainment import frontier_table
 from report.choice import Setting, common_setting
 from report.claims import Evidence, Finding
 from report.compare import Comparison, trained_setting
 from report.crossovers import Contest, Crossovers
-from report.parts import Key, Part, Whole, evidence, slug
+from report.parts import Key, Part, Whole, evidence
 from report.plots import compression as plot_compression
 from report.plots import context, frontier, length, tasks
 from report.plots import domains as plot_domains
@@ -120,19 +118,12 @@ def _figures(
         "tasks": tasks.draw(evidence.chosen, looks, f"tasks{suffix}", who),
     }
     single = [
-        frontier.draw([one], looks, f"quality-vs-{slug(one.comparison.panel.name)}{suffix}", who)
+        frontier.draw(
+            [one], looks, f"quality-vs-{files.slug(one.comparison.panel.name)}{suffix}", who
+        )
         for one in ([] if shared.many else frontiers)
     ]
     return figures, [drawing for drawing in single if drawing]
-
-
-def _csv(rows: pd.DataFrame) -> str:
-    """As pandas writes it, but without its detours, which would take longest of all."""
-    columns = [rows[name].tolist() for name in COLUMNS]
-    known = [["" if x != x else x for x in column] for column in columns]  # no number: not itself
-    written = StringIO()
-    csv.writer(written, lineterminator="\n").writerows(zip(*known, strict=True))
-    return written.getvalue()
 
 
 def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Section:
@@ -181,7 +172,7 @@ def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Sec
         contradictions=list(contradictions(records)),
         disturbances=health.disturbances(records, usual_s),
         rows=len(rows),
-        csv=_csv(rows),
+        csv=inert.rows(rows[COLUMNS]),
     )
 
 
@@ -196,27 +187,28 @@ def sections(own: Sequence[Part], shared: Whole) -> Iterator[Section]:
 
 
 def _tables(section: Section) -> str:
-    wrong = [f"- {sentence}\n" for sentence in section.contradictions]
-    parts = [f"## {section.title}\n", *wrong, markdown(section.summary)]
+    wrong = [f"- {inert.markdown(sentence)}\n" for sentence in section.contradictions]
+    parts = [f"## {inert.markdown(section.title)}\n", *wrong, markdown(section.summary)]
     if section.words:
-        parts += ["### In words\n", "".join(f"- {sentence}\n" for sentence in section.words)]
+        said = [f"- {inert.markdown(sentence)}\n" for sentence in section.words]
+        parts += ["### In words\n", "".join(said)]
     sure = (
         ("The frontier", section.frontier),
         ("Quality", section.quality),
         (crossovers.TITLE, section.crossings),
     )
     for title, table in (*sure, *section.of_tasks):
-        parts += [f"### {title}\n", markdown(table)] * (len(table) > 0)
+        parts += [f"### {inert.markdown(title)}\n", markdown(table)] * (len(table) > 0)
     for title, table in section.by_length:
         columns = "Columns are length × batch, unless they say.\n"
-        parts += [f"### {title}\n", columns, markdown(table)]
+        parts += [f"### {inert.markdown(title)}\n", columns, markdown(table)]
     for title, table in section.rates_tried:
-        parts += [f"### Learning rates tried: {title}\n", markdown(table)]
+        parts += [f"### Learning rates tried: {inert.markdown(title)}\n", markdown(table)]
     return "\n".join(parts)
 
 
 def _study_tables(study: Study) -> str:
-    parts = [f"## {study.title}\n\n{study.lead}\n"]
+    parts = [f"## {inert.markdown(study.title)}\n\n{study.lead}\n"]
     return "\n".join([*parts, *(f"### {title}\n\n{markdown(t)}" for title, t in study.tables)])
 
 
@@ -245,14 +237,17 @@ def write(
         for path in drawing.save(out)
     ]
     tables = [*map(_tables, parts), *map(_study_tables, extra), *_peers_tables(ratios)]
-    (out / "table.md").write_text("\n".join(tables))
-    head = tidy([]).to_csv(index=False)
-    (out / "table.csv").write_text(head + "".join(part.csv for part in parts))
-    (out / "claims.md").write_text(claims.markdown(found))
-    claims.table(found).to_csv(out / "claims.csv", index=False)
+    written = {
+        "table.md": "\n".join(tables),
+        "table.csv": inert.head(tidy([])) + "".join(part.csv for part in parts),
+        "claims.md": claims.markdown(found),
+        "claims.csv": inert.csv_of(claims.table(found)),
+    }
     crossed = [part.crossovers.assign(of=part.title) for part in parts]
     if any(map(len, crossed)):
-        pd.concat(crossed).to_csv(out / "crossovers.csv", index=False)
+        written["crossovers.csv"] = inert.csv_of(pd.concat(crossed))
     if len(ratios):
-        ratios.to_csv(out / "peers.csv", index=False)
+        written["peers.csv"] = inert.csv_of(ratios)
+    for name, text in written.items():
+        files.write(out / name, text)
     return [*paths, out / "claims.md", out / "table.md", out / "table.csv"]

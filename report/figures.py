@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from report import files
 from report.claims import Evidence
 from report.crossovers import crossovers
-from report.parts import readings, slug
+from report.inert import markdown
+from report.parts import readings
 from report.plots import columns, frontier, length
 from report.plots.columns import Column
 from report.plots.drawing import save
@@ -42,7 +44,7 @@ def _of_quality(
     groups = [found] if column == "double" and found else [[one] for one in found]
     for group in groups:
         shown = [one.comparison for one in group]
-        name = "frontier" if column == "double" else f"quality-vs-{slug(shown[0].panel.name)}"
+        name = "frontier" if column == "double" else f"quality-vs-{files.slug(shown[0].panel.name)}"
         seeds = pd.concat([comparison.points["seeds"] for comparison in shown])
         missing = [
             f"{comparison.panel.name.capitalize()}, {reasons}."
@@ -72,7 +74,7 @@ def _of_length(
     groups = [panels] if column == "double" and panels else [[one] for one in panels]
     names = sorted({record.case.arch for record in evidence.records})
     for group in groups:
-        name = "length" if column == "double" else f"length-{slug(group[0][0].lower())}"
+        name = "length" if column == "double" else f"length-{files.slug(group[0][0].lower())}"
         what = listed([name[0].lower() + name[1:] for name, _ in group])
         yield Printed(
             stem=f"{name}{suffix}",
@@ -100,6 +102,5 @@ def write(found: Sequence[Printed], out: Path) -> list[Path]:
     """Raises OSError if `out` cannot be written."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [save(one.figure, out / f"{one.stem}.{kind}", DPI) for one in found for kind in KINDS]
-    captions = [f"**{one.stem}.** {one.caption}\n" for one in found]
-    (out / "captions.md").write_text("\n".join(captions))
-    return [*paths, out / "captions.md"]
+    captions = [f"**{markdown(one.stem)}.** {markdown(one.caption)}\n" for one in found]
+    return [*paths, files.write(out / "captions.md", "\n".join(captions))]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from report import files
 from report.build import write
 from report.life import lives
 from report.page import render
@@ -36,6 +37,6 @@ def build(labels: Sequence[str] | None, root: Path, out: Path) -> Built:
     extra = studies(told.others, looks)
     extra += lives(((part.key, part.raised) for part in told.parts), told.others)
     paths = write(told.parts, told.found, pairs, out, extra)
-    page = out / "index.html"
-    page.write_text(render(told.parts, told.found, pairs, told.unreadable, out, extra))
+    html = render(told.parts, told.found, pairs, told.unreadable, out, extra)
+    page = files.write(out / "index.html", html)
     return Built(told=told, peers=pairs, paths=[*paths, page])

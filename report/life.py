@@ -158,14 +158,20 @@ def lives(swept: Iterable[tuple[Key, Raised | None]], others: Sequence[Record]) 
     found = []
     for (label, size), told in swept:
         own = [r for r in others if (r.label, r.case.size) == (label, size)]
-        tables = [] if told is None else [table(told, course) for course in align.courses(own)]
-        if told is not None and any(map(len, tables)):
+        if told is None:
+            continue
+        tables = [
+            (f"{TITLE}, taught {course.instructions}", rows)
+            for course in align.courses(own)
+            if len(rows := table(told, course))
+        ]
+        if tables:
             found.append(
                 Study(
                     title=f"Life of a model on {label}, size {size}",
                     lead=f"{LEAD} Here: {told.at}.",
                     drawings=[],
-                    tables=[(TITLE, rows) for rows in tables if len(rows)],
+                    tables=tables,
                     failures=[],
                 )
             )

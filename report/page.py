@@ -22,6 +22,7 @@ from report.answer import answer
 from report.build import Section
 from report.claims import Finding
 from report.explorer import packed, payload
+from report.inert import csv_of
 from report.plots.drawing import Drawing
 from report.plots.style import styles
 from report.sources import cut
@@ -107,13 +108,13 @@ def _files(
     extra: Sequence[Study],
 ) -> dict[str, str]:
     """The files beside the page that it can give away itself, by name."""
-    files = {"claims.csv": claims.table(found).to_csv(index=False)}
+    files = {"claims.csv": csv_of(claims.table(found))}
     files["claims.md"] = claims.markdown(found)
     if len(ratios):
-        files["peers.csv"] = ratios.to_csv(index=False)
+        files["peers.csv"] = csv_of(ratios)
     drawn = [drawing for part in parts for drawing in part.drawings]
     drawn += [drawing for study in extra for drawing in study.drawings]
-    return files | {f"{one.stem}.csv": one.data.to_csv(index=False) for one in drawn}
+    return files | {f"{one.stem}.csv": csv_of(one.data) for one in drawn}
 
 
 def render(

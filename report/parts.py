@@ -4,7 +4,6 @@ A part is read from its own Records alone, but for what `Whole` holds: so many p
 several processes that know no more than an outline of each other's.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from report.attainment import attained, reference
 from report.choice import best_learning_rates
 from report.claims.evidence import Evidence
 from report.compare import Comparison, comparisons
+from report.files import stem
 from report.plots.style import Style, styles
 from report.statistics import Floats
 from report.studies import is_study
@@ -27,10 +27,6 @@ DETAILED = 2  # parts that then have them
 EXPLORED = 40_000  # rows of the plots to explore, beyond which parts are left out of them
 
 Key = tuple[str, str]  # label and size
-
-
-def slug(text: str) -> str:
-    return re.sub(r"[^\w.]+", "-", text).strip("-.") or "unnamed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +91,7 @@ class Whole:
         """What the names of a part's files end in: only what tells it apart."""
         sizes = Counter(label for label, _ in self.order)
         label, size = key
-        return f"-{slug(label)}" * (len(sizes) > 1) + f"-{slug(size)}" * (sizes[label] > 1)
+        return f"-{stem(label)}" * (len(sizes) > 1) + f"-{stem(size)}" * (sizes[label] > 1)
 
 
 def whole(outlines: Iterable[Outline]) -> Whole:

@@ -50,7 +50,7 @@ def is_peers(record: Record) -> bool:
 
 
 def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
-    """Each of ours, and theirs; a side alone says nothing."""
+    """Each of ours, and theirs; a side alone says nothing, nor do two not timed in turn."""
     found: dict[tuple[object, ...], dict[str, Record]] = {}
     for record in filter(is_peers, records):
         case = record.case
@@ -62,18 +62,23 @@ def pairs(records: Iterable[Record]) -> list[tuple[Record, Record]]:
         (record, sides[THEIRS])
         for sides in found.values()
         for side, record in sides.items()
-        if side != THEIRS and THEIRS in sides
+        if side != THEIRS and THEIRS in sides and _in_turn(record, sides[THEIRS])
     ]
+
+
+def _in_turn(ours: Record, theirs: Record) -> bool:
+    # theirs has no samples where it ran out of memory
+    ran = len(theirs.step_s) if theirs.status == "ok" else len(ours.step_s)
+    return 0 < len(ours.step_s) == ran
 
 
 def _version(ours: Record, theirs: Record) -> str:
     """Of the package that only their side used; of torch where that is all they used."""
     only = theirs.versions.keys() - ours.versions.keys()
-    return theirs.versions[only.pop() if only else "torch"]
+    return theirs.versions.get(min(only, default="torch"), "unknown")
 
 
 def _row(ours: Record, theirs: Record) -> dict[str, object]:
-    # theirs has no samples where it ran out of memory
     paired = [
         their / our for our, their in zip(ours.step_s, theirs.step_s, strict=theirs.status == "ok")
     ]
@@ -100,9 +105,9 @@ def _row(ours: Record, theirs: Record) -> dict[str, object]:
 
 
 def _apart(ours: Record, theirs: Record) -> float | None:
-    if not theirs.train_nats:
+    if not (theirs.train_nats and ours.train_nats and theirs.train_nats[0]):
         return None
-    (our_nats,), (their_nats,) = ours.train_nats, theirs.train_nats
+    our_nats, their_nats = ours.train_nats[0], theirs.train_nats[0]
     return abs(our_nats - their_nats) / their_nats
 
 

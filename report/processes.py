@@ -85,7 +85,7 @@ def _shares(labels: Sequence[str] | None, root: Path) -> list[list[str]]:
         for entry in os.scandir(root)
         if entry.is_dir()
     }
-    wanted = [label for label in labels or sorted(files) if files.get(label)]
+    wanted = [label for label in dict.fromkeys(labels or sorted(files)) if files.get(label)]
     if sum(files[label] for label in wanted) <= MANY:
         return []
     shares: list[list[str]] = [[] for _ in range(min(os.cpu_count() or 1, MOST, len(wanted)))]

@@ -11,6 +11,7 @@ from report.claims.evidence import Evidence
 from report.table import phase_of
 from results import Record
 from results.schema import LEARNED
+from results.text import visible
 
 NAMES_SHOWN = 12  # files of one row before the rest is only counted
 LONGEST = 200  # characters of a name or a reason
@@ -19,11 +20,11 @@ Source = dict[str, str]
 
 
 def cut(text: object, longest: int = LONGEST) -> str:
-    """`text` as it can be shown: no longer than that, and no half of a character."""
+    """`text` as it can be shown: no longer than that, no half of a character, on one line."""
     whole = str(text).encode("utf-8", "replace").decode()
     if len(whole) <= longest:
-        return whole
-    return f"{whole[:longest]}… (cut: {len(whole):,} characters)"
+        return visible(whole)
+    return f"{visible(whole[:longest])}… (cut: {len(whole):,} characters)"
 
 
 def _several(values: Iterable[object]) -> str:

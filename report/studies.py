@@ -8,6 +8,7 @@ import pandas as pd
 from report import align, infill, scaling
 from report.choice import best_learning_rates
 from report.claims.evidence import Evidence
+from report.files import stem
 from report.plots import align as plot_align
 from report.plots import infill as plot_infill
 from report.plots import scaling as plot_scaling
@@ -58,7 +59,7 @@ def studies(records: Iterable[Record], looks: Looks) -> list[Study]:
     """One for each machine and kind that there are Records of."""
     every = list(records)
     return [
-        study(label, own, looks, f"-{label}" * (len(labels) > 1))
+        study(label, own, looks, f"-{stem(label)}" * (len(labels) > 1))
         for phase, study in KINDS.items()
         if (labels := _by_label(every, phase))
         for label, own in labels

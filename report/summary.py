@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from report import inert
 from report.choice import HOW, SETTING, Setting, common_setting, unusual, within
 from report.compare import FAILURES, PANELS, QUALITY, Comparison, Panel, trained_setting
 from report.losses import SOLVED
@@ -241,7 +242,6 @@ def what_fits(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def markdown(table: pd.DataFrame) -> str:
     """A GitHub table, names to the left and numbers to the right."""
     rule = [":--", *["--:"] * (len(table.columns) - 1)]
-    lines = [list(table.columns), rule, *table.to_numpy().tolist()]
-    return "".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
+    head, *lines = [list(table.columns), *table.to_numpy().tolist()]
+    shown = [[inert.markdown(str(cell)) for cell in line] for line in (head, *lines)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in (shown[0], rule, *shown[1:]))

@@ -33,7 +33,13 @@ function sort(head) {
   keyed.sort((one, other) => last(one) - last(other) || (last(one) ? 0 : rising ? order(one, other) : order(other, one)));
   body.append(...keyed.map(({ row }) => row));
 }
-const csv = (lines) => lines.map((line) => line.map((cell) => (/[",\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : cell ?? "")).join(",")).join("\n") + "\n";
+// as report/inert.py writes CSV: a number as it is, what begins like a formula behind an apostrophe
+const FORMULA = /^[=+\-@\t\r\n＝＋－＠]/, NUMBER = /^[+-]\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?[%A-Za-zµ]{1,3})?$/;
+function csvCell(value) {
+  const text = String(value ?? ""), inert = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
+}
+const csv = (lines) => lines.map((line) => line.map(csvCell).join(",")).join("\n") + "\n";
 function sortable(table) {
   for (const head of $$("thead th", table)) {
     const button = make("button", { type: "button", className: "sort" }, ...head.childNodes);

@@ -10,26 +10,24 @@ from results.alignment import (
     Scorer,
     Spent,
 )
+from results.loading import Loaded, UnreadableRecord, load, read
 from results.schema import (
     ROOT,
     SCHEMA,
     Case,
+    Ceiling,
     Codec,
     Coding,
     Evaluation,
     Gaps,
     LinearProbe,
-    Loaded,
     Probe,
     Progress,
     Reading,
     Record,
     Remembrance,
     Tally,
-    UnreadableRecord,
     Visit,
-    load,
-    read,
 )
 
 __all__ = [
@@ -38,6 +36,7 @@ __all__ = [
     "Answered",
     "BestOf",
     "Case",
+    "Ceiling",
     "Codec",
     "Coding",
     "Collected",

@@ -10,18 +10,20 @@ import json
 import os
 import tempfile
 import typing
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from results import names
 from results.alignment import BestOf, Collected, Lesson, Optimised, Scorer
 from results.data import Data
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
+# so that names made of a Record's, such as that of a training's checkpoint, are no longer than
+# a file's name may be
+LONGEST_STEM_BYTES = names.LONGEST_BYTES - 20
 
 Timed = Literal["train", "prefill", "decode"]
 OfText = Literal["quality", "compress", "scaling", "infill"]
@@ -36,8 +38,11 @@ Coded = Literal["text", "training", "both"]
 Status = Literal["ok", "oom", "timeout", "diverged", "error"]
 
 
-class UnreadableRecord(ValueError):
-    """A file under results/ that is not a Record this version can read; the message names it."""
+class Ceiling(TypedDict):
+    """How fast this machine does one thing, in a microbenchmark."""
+
+    work: int | float  # of a sample, in FLOPs or bytes
+    samples_s: list[float]
 
 
 class Case(Data, frozen=True, kw_only=True):
@@ -250,8 +255,7 @@ class Record(Data, frozen=True, kw_only=True):
     versions: dict[str, str]
     machine: dict[str, Any]
     backend: str | None = None  # ranks > 1: what they speak through, gloo or nccl
-    # by name ("matmul-float32", "copy"): work per sample in FLOPs or bytes, and samples in seconds
-    ceilings: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    ceilings: dict[str, Ceiling] = msgspec.field(default_factory=dict)  # "matmul-float32", "copy"
     took_s: float | None = None  # the whole cell, with all that is not timed
     params: int | None = None
     embedding_params: int | None = None
@@ -339,80 +343,5 @@ def _plain(value: Any) -> Any:
 
 
 def record_path(case: Case, label: str, root: Path = ROOT) -> Path:
-    return root / label / f"{case}.json"
-
-
-class _Dated(msgspec.Struct):
-    """All that a Record of another schema is asked."""
-
-    schema: int = SCHEMA
-
-
-_record = msgspec.json.Decoder(Record)
-_dated = msgspec.json.Decoder(_Dated)
-
-
-def read(path: Path | str) -> Record:
-    """The Record in `path`. Raises UnreadableRecord, naming the file, if it does not hold one."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read()
-    except OSError as error:
-        raise UnreadableRecord(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        record = _record.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if (schema := _schema(text)) > SCHEMA:
-            raise _newer(path, schema) from error
-        raise UnreadableRecord(
-            f"{path} is not a Record ({error}); delete it and measure that case again"
-        ) from error
-    if record.schema > SCHEMA:
-        raise _newer(path, record.schema)
-    return record
-
-
-def _schema(text: bytes) -> int:
-    """What the file says, of whatever else there is in it; this version's if it says nothing."""
-    try:
-        return _dated.decode(text).schema
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return SCHEMA
-
-
-def _newer(path: Path | str, schema: int) -> UnreadableRecord:
-    return UnreadableRecord(
-        f"{path} has schema {schema}, newer than this version reads ({SCHEMA}); update seqfrontier"
-    )
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Every readable Record, and one sentence for each file that is not."""
-
-    records: list[Record]
-    unreadable: list[str]
-
-
-def load(labels: Iterable[str] | None = None, root: Path = ROOT) -> Loaded:
-    """All Records of `labels` (default: every label under `root`).
-
-    Raises ValueError on a label without a folder; an unreadable file costs only itself.
-    """
-    have = sorted(p.name for p in root.iterdir() if p.is_dir() and any(p.glob("*.json")))
-    wanted = have if labels is None else list(labels)
-    for label in wanted:
-        if label not in have:
-            raise ValueError(
-                f"no results labelled {label!r} in {root}; it holds {', '.join(have) or 'none'}"
-            )
-    loaded = Loaded([], [])
-    for label in wanted:
-        with os.scandir(root / label) as entries:
-            paths = sorted(entry.path for entry in entries if entry.name.endswith(".json"))
-        for path in paths:
-            try:
-                loaded.records.append(read(path))
-            except UnreadableRecord as error:
-                loaded.unreadable.append(str(error))
-    return loaded
+    """Raises ValueError where `label` or the case names no file right there."""
+    return root / names.part(label) / names.part(f"{case}.json", LONGEST_STEM_BYTES)

@@ -32,7 +32,7 @@ def told(*archs):
 
 def rows_of(study):
     ((title, rows),) = study.tables
-    assert title == TITLE
+    assert title == f"{TITLE}, taught rules"
     return rows.set_index("architecture")
 
 

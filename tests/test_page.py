@@ -1,5 +1,6 @@
 """The page in a real browser: it does what it says, asks nobody, and runs nothing it was handed."""
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -305,6 +306,8 @@ EVIL = [
     '"><svg onload=window.owned=1>',
     "<a href='javascript:window.owned=1'>a</a>",
     "{{ 7 * 7 }} ../../etc/passwd",
+    "=HYPERLINK(1)",
+    "@SUM(1)|`x`",
     "&lt;script&gt;window.owned = 1&lt;/script&gt; $x^2$ \ud800",
 ]
 
@@ -343,7 +346,12 @@ def test_hostile_records_are_shown_and_do_nothing(tmp_path, browser):
     watched = Watched(browser)
     page = watched.load(file)
     assert len(points(page)) == len(EVIL)
-    assert {p["architecture"] for p in points(page)} >= set(EVIL[:6])
+    assert {p["architecture"] for p in points(page)} >= set(EVIL[:8])
+    with page.expect_download() as saved:
+        page.locator("#frontier [data-save=csv]").click()
+    lines = list(csv.reader(saved.value.path().read_text().splitlines()))
+    assert {line[0] for line in lines} >= {"'=HYPERLINK(1)", "'@SUM(1)|`x`", EVIL[0]}
+    assert not any(cell.startswith(("=", "@")) for line in lines for cell in line)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     for trace in page.locator("#frontier .names button").all():
         trace.click()
@@ -351,6 +359,26 @@ def test_hostile_records_are_shown_and_do_nothing(tmp_path, browser):
     assert page.locator("script").count() == 5 and page.locator("img[src=x]").count() == 0
     assert page.locator("a[href^=javascript]").count() == 0
     page.close()
+    assert_quiet(watched)
+
+
+def test_a_hostile_comparison_is_shown_and_does_nothing(tmp_path, browser):
+    for label, step_s in (("a", 0.1), ("b", 0.2)):
+        for i, text in enumerate(EVIL):
+            steps = {"step_s": (step_s, 1.1 * step_s), "seq_len": 64 + i}
+            path = record("train", label=label, commit=label, **steps).save(tmp_path / "results")
+            raw = json.loads(path.read_text())
+            raw["case"]["arch"] = raw["machine"]["cpu"] = text.encode("utf-8", "replace").decode()
+            raw["label"] = raw["versions"]["torch"] = f"{EVIL[0]} {label}"
+            path.write_text(json.dumps(raw))
+    where = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
+    assert main(["compare", "a", "b", *where]) == 0
+    watched = Watched(browser)
+    watched.page.goto((tmp_path / "out" / "compare.html").as_uri())
+    assert EVIL[0] in watched.page.locator("body").inner_text()
+    assert watched.page.locator("script, img, svg, a, iframe").count() == 0
+    assert watched.page.evaluate("window.owned") is None
+    watched.page.close()
     assert_quiet(watched)
 
 

@@ -7,7 +7,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +19,7 @@ from benchmarks.cluster.plan import Plan
 from benchmarks.cluster.reporting import Report
 from benchmarks.cluster.seat import SUBMIT, now
 from benchmarks.isolation import Halt
+from results.names import folder
 
 ON = {"ray": "on_ray", "slurm": "on_slurm", "local": "on_slurm"}
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -52,7 +52,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--price", type=float, help="of a GPU-hour (CPU: a node-hour)")
     command.add_argument("--fresh", action="store_true", help="measure finished cells again")
     command.add_argument("--timeout", type=float, default=600.0, help="seconds a cell may take")
-    command.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
+    command.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
     command.set_defaults(run=run)
 
 

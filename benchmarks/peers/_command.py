@@ -3,7 +3,6 @@
 import argparse
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import results
 from benchmarks import machine, modes, peers, sweep
@@ -11,6 +10,7 @@ from benchmarks.peers._pair import MODES, ROUNDS, cases, measure
 from benchmarks.peers._peer import Missing, Peer
 from benchmarks.peers._process import Failed
 from results import Case
+from results.names import folder
 from results.schema import record_path
 
 SEQ_LENS = [1024]
@@ -29,7 +29,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="of ours, eager and compile (default: both where this machine can compile)",
     )
     command.add_argument("--label", **shared["--label"])
-    command.add_argument("--results", type=Path, default=results.ROOT, help="folder of labels")
+    command.add_argument("--results", type=folder, default=results.ROOT, help="folder of labels")
     command.add_argument("--limit", type=float, default=60.0, help="seconds a side may be timed")
     command.add_argument("--fresh", action="store_true", help="measure finished pairs again")
     command.set_defaults(run=run)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from report import inert
 from report.claims import align, compression, cost, infill, quality, scaling, tasks
 from report.claims.evidence import SEEDS, Evidence, Judgement, Verdict
 from report.scaling import TIMES as LARGER
@@ -326,10 +327,11 @@ def markdown(found: Sequence[Finding]) -> str:
     """One part for each label, one heading for each claim."""
     lines = [f"# {TITLE}", "", INTRODUCTION]
     for label in dict.fromkeys(one.label for one in found):
-        lines += ["", f"## {label}"]
+        lines += ["", f"## {inert.markdown(label)}"]
         for one in (one for one in found if one.label == label):
-            lines += ["", f"### {one.claim.sentence}", "", f"**{one.verdict}** ({one.tier})", ""]
-            lines += [f"- {sentence}" for sentence in one.judgement.measured]
+            lines += ["", f"### {one.claim.sentence}", ""]
+            lines += [f"**{one.verdict}** ({inert.markdown(one.tier)})", ""]
+            lines += [f"- {inert.markdown(sentence)}" for sentence in one.judgement.measured]
             lines += ["", f"Rule: {one.claim.rule}", "", f"Measured by `{one.claim.command}`"]
             lines[-1] += f", {len(one.files)} Records." if one.files else "."
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from report.comparison.sides import Cell, Cells, Incomparable, Quantity, Side
+from results.loading import contents
 
 # pytest-benchmark's own word for calls a second
 OPS = Quantity(name="ops", label="Calls a second", better="higher", exact=False, of=lambda _: None)
@@ -44,7 +45,7 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, str]:
 def read(path: Path) -> Side:
     """The side in `path`. Raises Incomparable, naming the file, if it does not hold one."""
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(contents(path))
         cells: Cells = dict(map(_cell, raw["benchmarks"]))
         facts = _facts(raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -23,6 +23,7 @@ from report.comparison.ratios import pair
 from report.comparison.sides import TOKENS_PER_S, Cell, Cells, Side, of_records
 from report.statistics import Floats
 from report.summary import markdown
+from results.names import folder, real
 
 GATE = "tokens_per_s<0.95"
 GROUPS = [f"architecture {i}" for i in range(1, 10)]
@@ -186,11 +187,11 @@ def _measured(labels: Sequence[str], root: Path, each: int) -> Iterator[tuple[Si
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("labels", nargs="*", metavar="LABEL", help="repeated runs of one code")
-    parser.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
+    parser.add_argument("--results", type=folder, default=results.ROOT, help="folder to read")
     parser.add_argument("--pairs", type=int, default=400, help="simulated, of each machine")
     given = parser.parse_args()
     if given.labels:
-        root = given.results.resolve()
+        root = real(given.results)
         runs = {
             f"measured, sides of {each}": _measured(given.labels, root, each)
             for each in range(1, 1 + len(given.labels) // 2)

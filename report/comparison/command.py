@@ -11,6 +11,7 @@ from report.comparison import benchmark_json, gate, pages
 from report.comparison.gate import Condition
 from report.comparison.ratios import pair
 from report.comparison.sides import QUANTITIES, Incomparable, Side, of_records
+from results.names import folder, real
 
 Complain = Callable[[str], None]
 
@@ -22,9 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL[+LABEL…]|FILE.json",
         help="the baseline first; of LABEL+LABEL, each cell as it was when the machine was calmest",
     )
-    parser.add_argument("--results", type=Path, default=results.ROOT, help="folder to read")
+    parser.add_argument("--results", type=folder, default=results.ROOT, help="folder to read")
     parser.add_argument("--markdown", action="store_true", help="as Markdown, not as tables")
-    parser.add_argument("--out", type=Path, help="folder to write compare.md, .html and .json into")
+    parser.add_argument(
+        "--out", type=folder, help="folder to write compare.md, .html and .json into"
+    )
     parser.add_argument(
         "--fail-on",
         action="append",
@@ -41,7 +44,7 @@ def _side(name: str, root: Path, asked: Iterable[str], complain: Complain) -> tu
     """
     if name.endswith(".json"):
         return benchmark_json.read(Path(name)), True
-    labels = [name] if (root / name).is_dir() else name.split("+")
+    labels = [name] if name in results.loading.labels_in(root) else name.split("+")
     loaded = results.load(labels, root)
     for sentence in loaded.unreadable:
         complain(sentence)
@@ -57,14 +60,14 @@ def _sides(
     if len({name.endswith(".json") for name in names}) > 1:
         raise Incomparable("a label and a file of pytest-benchmark share no cell; compare alike")
     asked = {c.quantity for c in conditions if c.quantity in QUANTITIES}
-    found = [_side(name, given.results.resolve(), sorted(asked), complain) for name in names]
+    found = [_side(name, real(given.results), sorted(asked), complain) for name in names]
     return [side for side, _ in found], all(whole for _, whole in found)
 
 
 def run(given: argparse.Namespace, complain: Complain) -> int:
     """0: all is well; 1: the gate fired, or something could not be read or written; 2: asked for
     what is not there."""
-    root, out = given.results.resolve(), given.out and given.out.resolve()
+    root, out = real(given.results), given.out and real(given.out)
     if out and (root == out or root in out.parents):
         complain(f"{given.out} lies in {given.results}, which holds only what was observed")
         return 2

@@ -1,9 +1,6 @@
 """A comparison in the terminal, in Markdown, as one HTML page and as JSON."""
 
 import json
-import os
-import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,32 +12,26 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from report import files
 from report.comparison.gate import Verdict
 from report.comparison.ratios import GroupRatio, Pair
 from report.comparison.words import EXPLANATION, Part, gate, part
+from report.inert import markdown as inert
 from report.page import template
 from report.summary import markdown as markdown_table
 
 TITLE = "One measurement against another"
 CELLS_ON_A_PAGE = 500  # of each quantity; all are in the JSON
-_ACTIVE = re.compile(r"[^\w.,:;%()/–+ …=-]")  # what Markdown could take for more than a letter
-_NO_MENTION = "&#64;&#8203;"  # GitHub looks for @name after it has read the entities
-
-
-def _inert(text: str) -> str:
-    """`text` as Markdown that shows it and does nothing else."""
-    return _ACTIVE.sub(lambda c: _NO_MENTION if c[0] == "@" else f"&#{ord(c[0])};", text)
 
 
 def markdown(pairs: Sequence[Pair], verdicts: Iterable[Verdict]) -> str:
     lines = [f"## {TITLE}", "", EXPLANATION, ""]
-    lines += [f"- {_inert(sentence)}" for sentence in gate(verdicts)]
+    lines += [f"- {inert(sentence)}" for sentence in gate(verdicts)]
     for each in map(part, pairs):
-        lines += ["", f"### {_inert(each.title)}", ""]
-        lines += [f"- {_inert(sentence)}" for sentence in each.sentences]
+        lines += ["", f"### {inert(each.title)}", ""]
+        lines += [f"- {inert(sentence)}" for sentence in each.sentences]
         for heading, table in each.tables:
-            inert = table.map(_inert).rename(columns=_inert)
-            lines += ["", f"**{heading}**", "", markdown_table(inert).rstrip("\n")]
+            lines += ["", f"**{heading}**", "", markdown_table(table).rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 
@@ -132,16 +123,4 @@ def as_json(pairs: Sequence[Pair], verdicts: Iterable[Verdict]) -> str:
 def write(pages: dict[str, str], out: Path) -> list[Path]:
     """Each file of `pages` whole or not at all. Raises OSError if `out` cannot be written."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in pages.items():
-        handle, unfinished = tempfile.mkstemp(dir=out, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text)
-            os.chmod(unfinished, 0o644)
-            os.replace(unfinished, out / name)
-        except BaseException:
-            os.unlink(unfinished)
-            raise
-        paths.append(out / name)
-    return paths
+    return [files.write(out / name, text) for name, text in pages.items()]

@@ -68,6 +68,8 @@ def _best_of(axes: Axes, runs: Runs) -> None:
     ladder = align.ladder(runs.values())
     for pairs, colour in zip(ladder, COLOURS, strict=False):
         places = align.averaged([align.best_of(record, pairs) for record in runs.values()])
+        if not places:
+            continue
         x, y = [place.at for place in places], [place.gold for place in places]
         axes.plot(x, y, "o-", color=colour, markersize=3.5, label=f"{pairs:,} pairs")
         top = align.peak(places)
@@ -154,9 +156,9 @@ def draw(course: Course, looks: dict[str, Style], stem: str, who: str) -> Drawin
         _best_of(figure.add_subplot(2, columns, columns + i + 1), runs)
     _accuracy(figure.add_subplot(2, columns, columns), course, looks)
     said = [
-        f"{arch} best of {align.peak(align.averaged(found)).at}"
+        f"{arch} best of {align.peak(found).at}"
         for arch, runs in course.archs.items()
-        if (found := [align.best_of(record, pairs) for record in runs.values()])
+        if (found := align.averaged([align.best_of(record, pairs) for record in runs.values()]))
     ]
     return Drawing(
         stem=stem,

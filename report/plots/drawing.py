@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from report import files, inert
 from report.plots.style import paper
 
 
@@ -31,7 +32,7 @@ class Drawing:
         if self.figure is not None:
             for path in drawn:
                 save(self.figure, path)
-            self.data.to_csv(numbers, index=False)
+            files.write(numbers, inert.csv_of(self.data))
         return [*drawn, numbers]
 
     def drawn(self, folder: Path) -> "Drawing":
@@ -44,5 +45,7 @@ def save(figure: Figure, path: Path, dpi: int = 160) -> Path:
     """Writes the kind of file that the name says, without a date: the same numbers give the same
     bytes."""
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix))
+    with files.replacing(path) as unfinished:
+        kind, metadata = path.suffix.removeprefix("."), undated.get(path.suffix)
+        figure.savefig(unfinished, format=kind, dpi=dpi, metadata=metadata)
     return path

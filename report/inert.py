@@ -1,0 +1,66 @@
+"""Texts as Markdown and as cells of a spreadsheet that show them and do nothing else."""
+
+import csv
+import re
+from collections.abc import Iterable
+from io import StringIO
+from typing import Any
+
+import pandas as pd
+
+from results.text import visible
+
+# ASCII that Markdown, GitHub's HTML or its mathematics could take for more than a letter
+_ACTIVE = re.compile(r"[#$&<>@\[\\\]`|~]|(?<!\w)_|_(?!\w)|(?<=:)//|www(?=\.)")
+# GitHub looks for @name, and for addresses, after it has read the entities
+_APART = {"@": "&#64;&#8203;", "//": "/&#8203;/", "www": "www&#8203;"}
+# what a spreadsheet takes for a formula, also as a full-width form
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ?[%A-Za-zµ]{1,3})?", re.ASCII)
+
+
+def markdown(text: str) -> str:
+    """`text` on one line, without links, pictures, mentions, markup and ends of a table's cell."""
+    inert = _ACTIVE.sub(lambda c: _APART.get(c[0]) or f"&#{ord(c[0])};", visible(text))
+    return inert.replace("*", "&#42;") if inert.count("*") > 1 else inert  # one marks nothing
+
+
+def cell(value: Any) -> Any:
+    """`value` for CSV. A number stays as it is; a text that begins like a formula is put behind an
+    apostrophe, as OWASP has it  https://owasp.org/www-community/attacks/CSV_Injection."""
+    if not isinstance(value, str):
+        return value
+    if _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        value = f"'{value}"
+    return visible(value)
+
+
+def rows(table: pd.DataFrame) -> str:
+    """CSV without a head; what is not known is an empty cell."""
+    # as pandas writes it, but without its detours, which would take longest of all
+    columns = [_cells(table.iloc[:, i]) for i in range(len(table.columns))]
+    return _written(zip(*columns, strict=True))
+
+
+def _cells(column: "pd.Series[Any]") -> list[Any]:
+    values = column.tolist()
+    texts = {value: cell(value) for value in {v for v in values if type(v) is str}}
+    known = [texts[v] if type(v) is str else v for v in values] if texts else values
+    if not (gaps := column.isna()).any():
+        return known
+    return ["" if gap else value for gap, value in zip(gaps.tolist(), known, strict=True)]
+
+
+def head(table: pd.DataFrame) -> str:
+    return _written([[cell(str(name)) for name in table.columns]])
+
+
+def csv_of(table: pd.DataFrame) -> str:
+    """The table with its head, without its index."""
+    return head(table) + rows(table)
+
+
+def _written(lines: Iterable[Iterable[Any]]) -> str:
+    written = StringIO()
+    csv.writer(written, lineterminator="\n").writerows(lines)
+    return written.getvalue()
