@@ -1,10 +1,10 @@
 """Limits found by probing: on machines that run out at a known size, and within a CPU budget."""
 
 import random
-from dataclasses import replace
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from benchmarks import bisection, harness, machine
 from benchmarks.machine import Environment
