@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from archs._ops import attention, every_op, noting_kernels, selective_scan, ssd
+from archs._ops import KernelRefused, attention, every_op, noting_kernels, selective_scan, ssd
 from archs._ops._fla import LOWEST
 from archs._ops.attention import Cache
 from archs._ops.linear_scan import linear_scan
@@ -256,3 +256,17 @@ def test_static_decode_is_eager_decode(heads, monkeypatch):
     seen, static = attention.attention(q, k, v, cache())
     torch.testing.assert_close(seen, expected)
     torch.testing.assert_close(tuple(static), tuple(eager))
+
+
+def test_an_lstm_in_bfloat16_takes_onednn_only_where_that_can(monkeypatch):
+    x_BTD, h_BE = torch.ones(2, 3, 4), torch.zeros(2, 4)
+    weights = (torch.ones(16, 4), torch.ones(16, 4), torch.ones(16), torch.ones(16))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with torch.no_grad(), noting_kernels() as ran:
+        lstm(x_BTD, weights, h_BE, h_BE)
+        assert ran["lstm"] == "torch"
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            lstm(x_BTD, weights, h_BE, h_BE)
+        assert ran["lstm"] == "plain"
+        with pytest.raises(KernelRefused, match="no bfloat16 LSTM for this processor"):
+            lstm(x_BTD.bfloat16(), weights, h_BE, h_BE, kernel="torch")

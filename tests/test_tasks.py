@@ -330,7 +330,7 @@ class Bench:
         self.todo = [case for case in cases if not self.path(case).exists()]
 
     def path(self, case):
-        return self.root / f"{case}.json"
+        return self.root / "box" / f"{case}.json"
 
     def finished(self, case):
         return None if case in self.todo else results.read(self.path(case))
@@ -349,7 +349,7 @@ class Bench:
         )
         record = Record(
             case=case,
-            label="",
+            label="box",
             status="ok",
             measured_at="",
             commit=None,

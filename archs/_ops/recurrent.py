@@ -174,6 +174,16 @@ def _lstm_torch(
     return y_BTE, c_1BE[0]
 
 
+def _lstm_refuses(x_BTD: Tensor, *rest: Any) -> str | None:
+    """oneDNN's LSTM in bfloat16 is for processors with AVX-512 or better, and fails on others."""
+    device, dtype = x_BTD.device.type, x_BTD.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    if device != "cpu" or dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    return "oneDNN has no bfloat16 LSTM for this processor"
+
+
 def _lstm_cell(
     x_B1D: Tensor, weights: Weights, h_BE: Tensor, c_BE: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -240,6 +250,6 @@ lstm = Op(
     # oneDNN reorders the weights and cuDNN wants them copied, every call
     Kernel("cell", _lstm_cell, why_not=on("cpu", "cuda"), one_token=True),
     Kernel("cudnn", _by_cudnn(_lstm_torch), why_not=_no_cudnn, opaque=True),
-    Kernel("torch", _lstm_torch, why_not=_is_cudnn, opaque=True),
+    Kernel("torch", _lstm_torch, why_not=_is_cudnn, refuses=_lstm_refuses, opaque=True),
     Kernel("plain", _lstm_plain, opaque=True),
 )
