@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from msgspec.structs import asdict
 from torch import Tensor
 
 from archs import LanguageModel
@@ -248,7 +249,7 @@ class _Run:
             "cuda": torch.cuda.get_rng_state_all() if self.device == "cuda" else [],
             "step": self.step,
             "nats": self.done.nats,
-            "progress": [vars(seen) for seen in self.done.progress],
+            "progress": [asdict(seen) for seen in self.done.progress],
             "step_s": self.done.step_s,
             "train_s": self.done.train_s,
         }

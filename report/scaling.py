@@ -17,6 +17,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from statistics import fmean
 
@@ -195,14 +196,21 @@ def fit_huber(some: Sequence[Point]) -> Law:
     """As Hoffmann et al., section D.2: the log of the law by log-sum-exp, all five at once."""
     N, D, L = _columns(some)
 
-    def lost(x: Floats) -> float:
+    log_N, log_D, log_L, ones = np.log(N), np.log(D), np.log(L), np.ones_like(L)
+
+    def lost(x: Floats) -> tuple[float, Floats]:
+        """And its slopes."""
         a, b, e, alpha, beta = x
-        parts = np.stack([a - alpha * np.log(N), b - beta * np.log(D), np.full_like(L, e)])
-        return float(special.huber(HUBER, special.logsumexp(parts, axis=0) - np.log(L)).sum())
+        parts = np.stack([a - alpha * log_N, b - beta * log_D, e * ones])
+        off = special.logsumexp(parts, axis=0) - log_L
+        # Huber's loss is a parabola within HUBER and a line beyond
+        slope_A, slope_B, slope_E = np.clip(off, -HUBER, HUBER) * special.softmax(parts, axis=0)
+        slopes = [slope_A, slope_B, slope_E, -slope_A * log_N, -slope_B * log_D]
+        return float(special.huber(HUBER, off).sum()), np.array([s.sum() for s in slopes])
 
     starts = [(a, b, -0.5, *powers) for a in (0, 5) for b in (0, 5) for powers in STARTS]
     found = min(
-        (scipy.optimize.minimize(lost, start, method="L-BFGS-B") for start in starts),
+        (scipy.optimize.minimize(lost, start, jac=True, method="L-BFGS-B") for start in starts),
         key=lambda result: result.fun,
     )
     a, b, e, alpha, beta = map(float, found.x)
@@ -252,10 +260,11 @@ def readings(records: Iterable[Record]) -> list[Reading]:
     for point in points(records):
         of_arch[point.arch].append(point)
     enough = {arch: some for arch, some in of_arch.items() if len(by_budget(some)) >= FEWEST}
-    return [_reading(arch, some) for arch, some in enough.items()]
+    return [_reading(arch, tuple(some)) for arch, some in enough.items()]
 
 
-def _reading(arch: str, some: list[Point]) -> Reading:
+@cache  # asked by claims and tables; points are told apart by their numbers
+def _reading(arch: str, some: tuple[Point, ...]) -> Reading:
     greatest = max(point.flops for point in some)
     fitted = [point for point in some if point.flops < greatest]
     held = [point for point in some if point.flops == greatest]
@@ -264,7 +273,7 @@ def _reading(arch: str, some: list[Point]) -> Reading:
     (sizes, texts, _), (N, D, L) = _columns(fitted), _columns(held)
     return Reading(
         arch=arch,
-        points=some,
+        points=list(some),
         law=law,
         huber=fit_huber(fitted),
         alpha=between(law.alpha, [one.alpha for one in drawn]),

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from msgspec.structs import asdict
 
 import results
 from benchmarks import sensors, timing
@@ -175,7 +176,7 @@ def test_readings_survive_the_file(tmp_path):
     from tests.test_results import RECORD
 
     watched = RECORD.__class__(
-        **{**RECORD.__dict__, "sensors": (WHOLE, Reading()), "sentinel_s": (0.1, 0.2)}
+        **{**asdict(RECORD), "sensors": (WHOLE, Reading()), "sentinel_s": (0.1, 0.2)}
     )
     assert results.read(watched.save(tmp_path)) == watched
 
