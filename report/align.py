@@ -139,6 +139,12 @@ def optimised(record: Record) -> dict[tuple[str, float], Optimised]:
     return {(one.method, one.beta): one for one in record.optimised}
 
 
+def methods(runs: Runs) -> list[tuple[str, float]]:
+    """Method and β of what every seed has."""
+    first, *others = (optimised(record) for record in runs.values())
+    return [one for one in first if all(one in other for other in others)]
+
+
 def wins(ours: Answered, theirs: Answered) -> float:
     """How often an answer to the same prompt has the greater gold reward; a tie is half a win."""
     pairs = list(zip(ours.gold, theirs.gold, strict=True))
@@ -231,7 +237,7 @@ def best_of_table(course: Course) -> pd.DataFrame:
 def optimised_table(course: Course) -> pd.DataFrame:
     rows = []
     for arch, runs in course.archs.items():
-        for method, beta in optimised(next(iter(runs.values()))):
+        for method, beta in methods(runs):
             ours = {seed: optimised(record)[method, beta] for seed, record in runs.items()}
             ends = [one.reached[-1] for one in ours.values()]
             row = {
@@ -258,7 +264,7 @@ def costs_table(course: Course) -> pd.DataFrame:
     """What a step takes, by the median over steps and seeds."""
     rows = []
     for arch, runs in course.archs.items():
-        for method, beta in optimised(next(iter(runs.values()))):
+        for method, beta in methods(runs):
             spent = [s for r in runs.values() for s in optimised(r)[method, beta].spent]
             for work in dict.fromkeys(each.work for each in spent):
                 ours = [each for each in spent if each.work == work]

@@ -28,7 +28,7 @@ CAPTION = (
 def _ways(runs: Runs, pairs: int) -> dict[str, list[Place]]:
     """By what moved the answers: choosing among n, or learning."""
     ways = {"best of n": align.averaged([align.best_of(r, pairs) for r in runs.values()])}
-    for method, beta in align.optimised(next(iter(runs.values()))):
+    for method, beta in align.methods(runs):
         gone = [align.way(align.optimised(record)[method, beta]) for record in runs.values()]
         ways[f"{method}, β {beta:g}"] = align.averaged(gone)
     return ways
