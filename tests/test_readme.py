@@ -31,6 +31,11 @@ def test_the_table_is_what_the_records_say():
     assert markdown(part.summary) in (ROOT / "README.md").read_text()
 
 
+def test_the_fields_table_is_what_the_records_say():
+    (part,) = told(results.load([OTHER]).records)
+    assert markdown(part.summary) in (ROOT / "docs" / "field.md").read_text()
+
+
 def test_the_verdicts_are_what_the_records_say():
     records = results.load([LABEL, OTHER]).records
     found = findings([*(part.evidence for part in told(records)), *studies.readings(records)])
