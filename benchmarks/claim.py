@@ -4,6 +4,7 @@ The lock is on a file beside the folder, as NFS does not lock a folder; the syst
 when the process that has it ends, however it ends.
 """
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -15,7 +16,16 @@ def lock(path: Path, how: int = fcntl.LOCK_EX) -> int:
 
     Raises BlockingIOError if another has it, OSError if there can be none.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        return _locked(path, os.O_RDONLY, how)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+    return _locked(path, os.O_RDWR, how)  # NFS locks nothing that cannot be written
+
+
+def _locked(path: Path, access: int, how: int) -> int:
+    descriptor = os.open(path, access | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except OSError:
