@@ -176,10 +176,11 @@ def _lstm_torch(
 
 def _lstm_refuses(x_BTD: Tensor, *rest: Any) -> str | None:
     """oneDNN's LSTM in bfloat16 is for processors with AVX-512 or better, and fails on others."""
-    device, dtype = x_BTD.device.type, x_BTD.dtype
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-    if device != "cpu" or dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if x_BTD.device.type != "cpu":
+        return None
+    autocast = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if autocast else x_BTD.dtype
+    if dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return None
     return "oneDNN has no bfloat16 LSTM for this processor"
 
