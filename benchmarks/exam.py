@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import archs
 from archs import LanguageModel
 from archs._ops import noting_kernels
-from benchmarks import machine, tasks, training
+from benchmarks import machine, quality, tasks, training
 from benchmarks.perplexity import position_edges
 from benchmarks.phases import precision
 from benchmarks.remembrance import WINDOWS, predictor, remembrance
@@ -123,33 +122,32 @@ class Examiner:
         return machine.tensor_bytes(states)
 
 
+def spread_embeddings(model: LanguageModel) -> None:
+    torch.nn.init.normal_(model.embed.weight, std=model.config.d_model**-0.5)
+
+
+def recipe(steps: int) -> Recipe:
+    warmup = min(WARMUP_STEPS, max(1, steps // 6))
+    return Recipe(steps=steps, warmup=warmup, betas=BETAS, weight_decay=0.0)
+
+
 def observe(
     case: Case, device: str, check: Callable[[], None], checkpoint: Checkpoint | None = None
 ) -> dict[str, Any]:
     """Train and examine: the fields of a Record. Raises Diverged, or what `check` raises."""
     assert case.task is not None and case.load is not None and case.tokens is not None
     task = tasks.load(case.task)(case.load)
-    torch.manual_seed(case.seed)
-    model = archs.build(
-        case.arch,
-        case.size,
-        max_len=case.seq_len,
-        vocab_size=task.vocab_size,
-        kernel=case.kernel,
-        short_conv=case.short_conv,
-    ).to(device)
-    torch.nn.init.normal_(model.embed.weight, std=model.config.d_model**-0.5)
+    model = quality.fresh(case, task.vocab_size, device)
+    spread_embeddings(model)
     examiner = Examiner(model, task, case, device)
 
     def draw(generator: torch.Generator) -> Batch:
         return Batch(*task.draw(case.seq_len, case.batch, generator)[:3])
 
     steps = max(1, case.tokens // (case.batch * case.seq_len))
-    warmup = min(WARMUP_STEPS, max(1, steps // 6))
-    recipe = Recipe(steps=steps, warmup=warmup, betas=BETAS, weight_decay=0.0)
     with noting_kernels() as kernels:
         trained = training.train(
-            model, draw, recipe, case, device, check, checkpoint, examiner.progress
+            model, draw, recipe(steps), case, device, check, checkpoint, examiner.progress
         )
     return {
         "kernels": kernels,

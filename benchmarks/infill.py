@@ -16,7 +16,15 @@ from archs import LanguageModel
 from benchmarks import linear_probe, masking, quality
 from benchmarks.corpus import Corpus, Domain
 from benchmarks.filling import Filler
-from benchmarks.perplexity import FORWARD_TOKENS, SHORTEST, WINDOWS, Reader, held_out, windows
+from benchmarks.perplexity import (
+    FORWARD_TOKENS,
+    SHORTEST,
+    WINDOWS,
+    Reader,
+    held_out,
+    spread,
+    windows,
+)
 from benchmarks.phases import precision
 from benchmarks.training import Checkpoint
 from results import Case, Evaluation, Gaps
@@ -77,12 +85,6 @@ def losses(model: LanguageModel, case: Case, corpus: Corpus, device: str) -> dic
             told([domain.test for domain in domains], split="test"),
         )
     }
-
-
-def spread(text: Tensor, count: int, length: int) -> Tensor:
-    """(count, length) windows, evenly over the text."""
-    starts = torch.linspace(0, len(text) - length, count, dtype=torch.float64).long()
-    return windows(text, starts, length - 1, "cpu")
 
 
 def gaps(filler: Filler, text: Tensor, length: int) -> tuple[Gaps, ...]:

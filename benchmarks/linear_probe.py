@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archs import LanguageModel
-from benchmarks.perplexity import FORWARD_TOKENS
+from benchmarks.perplexity import FORWARD_TOKENS, windows
 from benchmarks.phases import precision
 from results import Case, LinearProbe
 
@@ -71,7 +71,7 @@ def pooled(
     """The mean of the last states of each block's windows, (N, D) in float64."""
     found = []
     for starts in starts_NW.flatten().split(max(1, FORWARD_TOKENS // case.seq_len)):
-        tokens_BT = text[starts[:, None] + torch.arange(case.seq_len)].to(device, torch.int64)
+        tokens_BT = windows(text, starts, case.seq_len - 1, device)
         with precision(case, device):
             x_BTD, _ = model(tokens_BT)
         found.append(x_BTD.double().mean(1).cpu())

@@ -32,6 +32,12 @@ def windows(text: Tensor, starts: Tensor, length: int, device: str) -> Tensor:
     return text[starts[:, None] + torch.arange(length + 1)].to(device, torch.int64)
 
 
+def spread(text: Tensor, count: int, length: int) -> Tensor:
+    """(count, length) windows, evenly over the text."""
+    starts = torch.linspace(0, len(text) - length, count, dtype=torch.float64).long()
+    return windows(text, starts, length - 1, "cpu")
+
+
 def position_edges(context: int) -> tuple[int, ...]:
     """1, 2, 4, … below `context`: how many tokens each bin's first target was predicted from."""
     return tuple(2**i for i in range(max(1, (context - 1).bit_length())))

@@ -22,7 +22,7 @@ from benchmarks import masking, training
 from benchmarks.corpus import Corpus
 from benchmarks.data import vocabulary
 from benchmarks.lanes import Lanes
-from benchmarks.perplexity import held_out, windows
+from benchmarks.perplexity import held_out, spread, windows
 from benchmarks.phases import ADAM
 from benchmarks.ranks import ALONE, Ranks
 from benchmarks.remembrance import WINDOWS, predictor, remembrance
@@ -109,20 +109,22 @@ def train(
 
 def remembered(model: LanguageModel, case: Case, corpus: Corpus, device: str) -> Remembrance:
     """At places spread evenly over the test text, at the trained length."""
-    last = len(corpus.test) - case.seq_len - 1
-    starts = torch.linspace(0, last, WINDOWS, dtype=torch.float64).long()
-    text_BT = windows(corpus.test, starts, case.seq_len, "cpu")
+    text_BT = spread(corpus.test, WINDOWS, case.seq_len + 1)
     return remembrance(predictor(model, case, device), text_BT)
 
 
 def built(case: Case, corpus: Corpus, device: str) -> LanguageModel:
+    return fresh(case, len(corpus.tokenizer.token_bytes) + masking.mask_tokens(case), device)
+
+
+def fresh(case: Case, vocab_size: int, device: str) -> LanguageModel:
     """With the seed's fresh weights, or a checkpoint's."""
     torch.manual_seed(case.seed)
     return archs.build(
         case.arch,
         case.size,
         max_len=case.seq_len,
-        vocab_size=len(corpus.tokenizer.token_bytes) + masking.mask_tokens(case),
+        vocab_size=vocab_size,
         kernel=case.kernel,
         short_conv=case.short_conv,
         causal=masking.reads_one_way(case),

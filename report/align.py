@@ -16,7 +16,7 @@ import pandas as pd
 from report.choice import setting_of
 from report.statistics import Estimate, mean
 from report.units import show
-from results import Answered, BestOf, Lesson, Optimised, Record
+from results import Answered, BestOf, Lesson, Optimised, Record, Spent
 
 PHASE = "align"
 LAST = 10  # steps of fine-tuning, whose losses tell learning rates apart: all draw what is new
@@ -113,6 +113,11 @@ def best_of(record: Record, pairs: int, noise: float = 0.0) -> list[Place]:
     """By n; empty where no gold is known."""
     ours = [b for b in record.best_of if (b.pairs, b.noise) == (pairs, noise) and b.gold]
     return [_chosen(each) for each in sorted(ours, key=lambda each: each.n)]
+
+
+def best_of_all(runs: Runs, pairs: int) -> list[Place]:
+    """Over seeds."""
+    return averaged([best_of(record, pairs) for record in runs.values()])
 
 
 def _chosen(each: BestOf) -> Place:
@@ -217,7 +222,7 @@ def best_of_table(course: Course) -> pd.DataFrame:
     rows = []
     for arch, runs in course.archs.items():
         for pairs in ladder(runs.values()):
-            found = averaged([best_of(record, pairs) for record in runs.values()])
+            found = best_of_all(runs, pairs)
             if not found:
                 continue
             top = peak(found)
@@ -260,6 +265,11 @@ def optimised_table(course: Course) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def tokens_per_s(spent: Iterable[Spent]) -> float:
+    """By the median over steps, and over these."""
+    return median(s.tokens / median(s.step_s) for s in spent)
+
+
 def costs_table(course: Course) -> pd.DataFrame:
     """What a step takes, by the median over steps and seeds."""
     rows = []
@@ -268,7 +278,7 @@ def costs_table(course: Course) -> pd.DataFrame:
             spent = [s for r in runs.values() for s in optimised(r)[method, beta].spent]
             for work in dict.fromkeys(each.work for each in spent):
                 ours = [each for each in spent if each.work == work]
-                rate = median(s.tokens / median(s.step_s) for s in ours)
+                rate = tokens_per_s(ours)
                 rows.append(
                     {
                         "architecture": arch,

@@ -16,6 +16,7 @@ import pandas as pd
 
 from report.choice import Setting, best_learning_rates, setting_of, unusual
 from report.losses import evaluation, nats_per_token
+from report.roofline import training_flops
 from report.statistics import Estimate, mean
 from report.units import show, show_count
 from results import Evaluation, Record
@@ -117,13 +118,6 @@ def lengths(found: Sequence[Trained]) -> list[int]:
     """Of the gaps that all were asked to fill."""
     asked = [{gap.length for gap in record.gaps} for one in found for record in one.records]
     return sorted(set.intersection(*asked)) if asked else []
-
-
-def training_flops(record: Record) -> float | None:
-    """Analytic; a backward pass is two forward ones."""
-    if record.forward_flops is None or record.case.tokens is None:
-        return None
-    return 3.0 * record.forward_flops * record.case.tokens
 
 
 def spread(one: Trained, value: Value) -> Estimate | None:

@@ -8,7 +8,7 @@ instructions made by rules, not the text that quality is trained on.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import NamedTuple
 
 import pandas as pd
@@ -19,12 +19,13 @@ from report.claims.evidence import Evidence
 from report.compare import trained_setting
 from report.losses import bits_per_byte, evaluation
 from report.parts import Key
+from report.roofline import training_flops
 from report.studies import Study
+from report.summary import NOTHING
 from report.table import of_metric
 from report.units import show, show_count, show_length
 from results import Optimised, Record
 
-NOTHING = "–"
 SERVED = (
     ("prefill_throughput", "prefill", "serving: reading, tokens/s", max),
     ("decode_throughput", "decode", "serving: writing, tokens/s", max),
@@ -59,7 +60,7 @@ def _pretraining(records: Sequence[Record]) -> dict[str, Cell]:
     """Mean over seeds."""
     found = {"pre-training: time": fmean(r.train_s for r in records if r.train_s is not None)}
     cells = {name: Cell(value, show(value, "s")) for name, value in found.items()}
-    flops = [3 * r.forward_flops * (r.case.tokens or 0) for r in records if r.forward_flops]
+    flops = [flops for r in records if (flops := training_flops(r)) is not None]
     if flops:
         mean = fmean(flops)
         cells["pre-training: FLOPs"] = Cell(mean, show_count(round(mean)))
@@ -98,8 +99,11 @@ def raised(evidence: Evidence) -> Raised | None:
 
 
 def _rate(ours: Iterable[Optimised], work: str) -> Cell | None:
-    rates = [s.tokens / median(s.step_s) for one in ours for s in one.spent if s.work == work]
-    return Cell(median(rates), show(median(rates), "tokens/s")) if rates else None
+    spent = [s for one in ours for s in one.spent if s.work == work]
+    if not spent:
+        return None
+    rate = align.tokens_per_s(spent)
+    return Cell(rate, show(rate, "tokens/s"))
 
 
 def _aligned(records: Sequence[Record]) -> dict[str, Cell]:

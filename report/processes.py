@@ -29,10 +29,9 @@ class NoSuchLabel(ValueError):
 def load(labels: Sequence[str] | None, root: Path) -> results.Loaded:
     """Raises NoSuchLabel."""
     try:
-        loaded = results.load(labels, root)
+        return results.load(labels, root)
     except ValueError as error:
         raise NoSuchLabel(f"{error}") from error
-    return loaded
 
 
 @dataclass(frozen=True, kw_only=True)

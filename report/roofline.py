@@ -45,6 +45,13 @@ def flops(record: Record) -> int | None:
     return FORWARDS[case.phase] * record.forward_flops * tokens
 
 
+def training_flops(record: Record) -> int | None:
+    """Of a whole training."""
+    if record.forward_flops is None or record.case.tokens is None:
+        return None
+    return FORWARDS["train"] * record.forward_flops * record.case.tokens
+
+
 def in_cache(record: Record) -> bool | None:
     """Whether all that a step must move fits in the last-level cache; None: unknown.
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-import archs
 from archs import LanguageModel
 from archs._ops import noting_kernels
+from benchmarks import quality
 from benchmarks.align import chats, lessons, optimise, scorers
 from benchmarks.align.course import Course
 from benchmarks.align.instructions import Instructions, Pairs
@@ -41,15 +41,7 @@ def vocab_size(case: Case) -> int:
 
 
 def fresh(case: Case, instructions: Instructions, device: str) -> LanguageModel:
-    torch.manual_seed(case.seed)
-    model = archs.build(
-        case.arch,
-        case.size,
-        max_len=case.seq_len,
-        vocab_size=instructions.vocab_size,
-        kernel=case.kernel,
-        short_conv=case.short_conv,
-    ).to(device)
+    model = quality.fresh(case, instructions.vocab_size, device)
     instructions.prepare(model)
     return model
 

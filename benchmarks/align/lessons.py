@@ -13,8 +13,8 @@ from benchmarks import training
 from benchmarks.align.course import Course
 from benchmarks.align.instructions import to_learn
 from benchmarks.align.stages import Tensors
-from benchmarks.exam import BETAS, WARMUP_STEPS
-from benchmarks.training import Batch, Recipe
+from benchmarks.exam import recipe
+from benchmarks.training import Batch
 from results import Lesson
 from results.alignment import Taught
 
@@ -30,9 +30,7 @@ def _taught(
             return to_learn(course.instructions.examples(case.batch, generator))
         return course.instructions.pretraining(case.batch, generator)
 
-    warmup = min(WARMUP_STEPS, max(1, steps // 6))
-    recipe = Recipe(steps=steps, warmup=warmup, betas=BETAS, weight_decay=0.0)
-    done = training.train(model, draw, recipe, case, course.device, course.check)
+    done = training.train(model, draw, recipe(steps), case, course.device, course.check)
     seen: dict[str, Any] = {"train_nats": tuple(done.nats), "train_s": done.train_s}
     lesson = Lesson(taught=taught, **seen, answered=course.answered(model))
     return lesson, dict(model.state_dict())

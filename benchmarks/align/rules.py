@@ -15,6 +15,7 @@ from torch import Tensor
 
 from archs import LanguageModel
 from benchmarks.align.instructions import ANSWERS, END, Asked, Pairs, to_learn
+from benchmarks.exam import spread_embeddings
 from benchmarks.training import Batch
 
 COLON, OP, LETTERS = 1, 2, 10
@@ -62,8 +63,8 @@ class Rules:
         return self.letters + 2
 
     def prepare(self, model: LanguageModel) -> None:
-        """A spread of 1/√d_model for embeddings, as for every task with few tokens (exam.py)."""
-        torch.nn.init.normal_(model.embed.weight, std=model.config.d_model**-0.5)
+        """A spread of 1/√d_model for embeddings, as for every task with few tokens."""
+        spread_embeddings(model)
 
     def _draw(self, batch: int, generator: torch.Generator, held_out: bool = False) -> Asked:
         rule_B = torch.randint(len(RULES), (batch,), generator=generator)

@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from benchmarks.exam import BETAS, WARMUP_STEPS
+from benchmarks.exam import recipe
 from benchmarks.training import Checkpoint, Diverged, schedule
 
 Tensors = dict[str, Tensor]
@@ -19,17 +19,20 @@ class Descent:
     """AdamW without decay, linear warm-up, cosine to a tenth, gradients clipped to norm 1."""
 
     def __init__(self, parameters: Iterable[Tensor], steps: int, lr: float) -> None:
-        self.parameters, self.steps, self.lr = list(parameters), steps, lr
-        self.warmup = min(WARMUP_STEPS, max(1, steps // 6))
+        self.parameters, self.recipe, self.lr = list(parameters), recipe(steps), lr
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=lr, betas=BETAS, weight_decay=0.0, fused=True
+            self.parameters,
+            lr=lr,
+            betas=self.recipe.betas,
+            weight_decay=self.recipe.weight_decay,
+            fused=True,
         )
         self.nats = list[float]()  # the loss of each step
 
     def step(self, loss: Tensor) -> None:
         """Raises Diverged if loss or gradient is not finite."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * schedule(len(self.nats), self.steps, self.warmup)
+            group["lr"] = self.lr * schedule(len(self.nats), self.recipe.steps, self.recipe.warmup)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):

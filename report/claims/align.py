@@ -136,7 +136,7 @@ def reinforcement_helps(evidence: Evidence) -> Judgement:
     """By the greatest KL penalty that was tried."""
     judged = []
     for arch, runs in _enough(_by_rule(evidence)).items():
-        tried = {b for r in runs.values() for method, b in align.optimised(r) if method == "rloo"}
+        tried = [beta for method, beta in align.methods(runs) if method == "rloo"]
         if not tried:
             continue
         gained, places = [], []

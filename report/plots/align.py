@@ -27,7 +27,7 @@ CAPTION = (
 
 def _ways(runs: Runs, pairs: int) -> dict[str, list[Place]]:
     """By what moved the answers: choosing among n, or learning."""
-    ways = {"best of n": align.averaged([align.best_of(r, pairs) for r in runs.values()])}
+    ways = {"best of n": align.best_of_all(runs, pairs)}
     for method, beta in align.methods(runs):
         gone = [align.way(align.optimised(record)[method, beta]) for record in runs.values()]
         ways[f"{method}, β {beta:g}"] = align.averaged(gone)
@@ -67,7 +67,7 @@ def _squares(far: float) -> list[float]:
 def _best_of(axes: Axes, runs: Runs) -> None:
     ladder = align.ladder(runs.values())
     for pairs, colour in zip(ladder, COLOURS, strict=False):
-        places = align.averaged([align.best_of(record, pairs) for record in runs.values()])
+        places = align.best_of_all(runs, pairs)
         if not places:
             continue
         x, y = [place.at for place in places], [place.gold for place in places]
@@ -127,8 +127,7 @@ def _rows(course: Course, pairs: int) -> Iterable[dict[str, object]]:
     for arch, runs in course.archs.items():
         drawn = {(name, pairs): places for name, places in _ways(runs, pairs).items()}
         for some in align.ladder(runs.values()):
-            found = [align.best_of(record, some) for record in runs.values()]
-            drawn["best of n", some] = align.averaged(found)
+            drawn["best of n", some] = align.best_of_all(runs, some)
         for (name, some), places in drawn.items():
             for place in places:
                 yield {
@@ -158,7 +157,7 @@ def draw(course: Course, looks: dict[str, Style], stem: str, who: str) -> Drawin
     said = [
         f"{arch} best of {align.peak(found).at}"
         for arch, runs in course.archs.items()
-        if (found := align.averaged([align.best_of(record, pairs) for record in runs.values()]))
+        if (found := align.best_of_all(runs, pairs))
     ]
     return Drawing(
         stem=stem,
