@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from archs._ops import KernelRefused, attention, every_op, noting_kernels, selective_scan, ssd
+from archs._ops._chunks import decay_between
 from archs._ops._fla import LOWEST
 from archs._ops.attention import Cache
 from archs._ops.linear_scan import linear_scan
@@ -270,3 +271,19 @@ def test_an_lstm_in_bfloat16_takes_onednn_only_where_that_can(monkeypatch):
         assert ran["lstm"] == "plain"
         with pytest.raises(KernelRefused, match="no bfloat16 LSTM for this processor"):
             lstm(x_BTD.bfloat16(), weights, h_BE, h_BE, kernel="torch")
+
+
+@pytest.mark.parametrize("fade", [0.01, 1.0, 30.0, 1e4])
+def test_decay_between_two_tokens_is_the_product_of_those_on_the_way(fade):
+    torch.manual_seed(0)
+    steps = -fade * torch.rand(2, 9, dtype=torch.float64)
+    log_decay = steps.cumsum(-1).requires_grad_()
+    expected = torch.tensor(
+        [[[sum(row[s + 1 : t + 1]) for s in range(9)] for t in range(9)] for row in steps.tolist()],
+        dtype=torch.float64,
+    )
+    expected = expected.exp().tril()
+    torch.testing.assert_close(decay_between(log_decay), expected)
+    narrow = decay_between(log_decay.detach().float())
+    torch.testing.assert_close(narrow.double(), expected, rtol=1e-4, atol=1e-30)
+    assert torch.autograd.gradcheck(decay_between, log_decay)

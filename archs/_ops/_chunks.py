@@ -5,6 +5,7 @@ by a loop. Work is linear in T. Below, C counts chunks and log decays are summed
 start, so that exp of a difference is the decay between two of its tokens.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import wraps
@@ -46,15 +47,32 @@ def all_chunks(chunks: Sequence[Tensor], heads: int) -> Tensor:
     return torch.stack(tuple(chunks), 1).unflatten(0, (-1, heads))
 
 
+class _DecayBetween(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, log_decay):
+        between = log_decay[..., :, None] - log_decay[..., None, :]
+        # within what exp takes and gives as normal numbers: on a CPU all others, and -inf for what
+        # lies ahead, cost it up to fifty times as much
+        most = -math.log(torch.finfo(between.dtype).tiny)
+        decay = between.clamp_(-most, most).exp_().tril_()
+        ctx.save_for_backward(decay)
+        return decay
+
+    @staticmethod
+    def backward(ctx, grad):
+        (decay,) = ctx.saved_tensors
+        grad_between = grad * decay
+        return grad_between.sum(-1) - grad_between.sum(-2)
+
+
 def decay_between(log_decay: Tensor) -> Tensor:
     """exp of the sum of log decays over (s, t], for s <= t; 0 above the diagonal.
 
-    `log_decay` (..., Q) is cumulative; the result is (..., Q, Q).
+    `log_decay` (..., Q) is cumulative; the result is (..., Q, Q). What decays to less than the
+    least normal number stays there.
     """
-    Q = log_decay.shape[-1]
-    ahead = torch.ones(Q, Q, dtype=torch.bool, device=log_decay.device).triu_(1)
-    between = log_decay[..., :, None] - log_decay[..., None, :]
-    return between.masked_fill(ahead, -torch.inf).exp()
+    decay: Tensor = _DecayBetween.apply(log_decay)
+    return decay
 
 
 Run = Callable[..., tuple[Tensor, Tensor]]

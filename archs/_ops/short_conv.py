@@ -1,13 +1,15 @@
 """Causal depthwise convolution over the last few tokens, and the tail it carries between calls.
 
 y_t = bias + Σ_w weight_w x_{t-W+1+w}
+
+On CPU a library's convolution turns its input round and back; `taps` makes one pass for each w.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op, _causal_conv1d
+from archs._ops import Kernel, Op, _causal_conv1d, on
 
 
 def _with_tail(x_BTE: Tensor, tail_BWE: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,6 +23,47 @@ def _conv1d(
 ) -> tuple[Tensor, Tensor]:
     whole_BTE, tail_BWE = _with_tail(x_BTE, tail_BWE)
     return F.conv1d(whole_BTE.mT, weight_E1W, bias_E, groups=len(weight_E1W)).mT, tail_BWE
+
+
+class _Taps(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, whole_BSE, weight_WE, bias_E):
+        ctx.save_for_backward(whole_BSE, weight_WE)
+        ctx.biased = bias_E is not None
+        return _over_taps(whole_BSE, weight_WE, bias_E)
+
+    @staticmethod
+    def backward(ctx, grad_BTE):
+        whole_BSE, weight_WE = ctx.saved_tensors
+        T = grad_BTE.shape[1]
+        grad_whole_BSE = torch.zeros_like(whole_BSE)
+        grad_taps = []
+        for w, tap_E in enumerate(weight_WE):
+            grad_whole_BSE[:, w : w + T].addcmul_(grad_BTE, tap_E)
+            grad_taps.append((grad_BTE * whole_BSE[:, w : w + T]).sum((0, 1)))
+        grad_bias_E = grad_BTE.sum((0, 1)) if ctx.biased else None
+        return grad_whole_BSE, torch.stack(grad_taps), grad_bias_E
+
+
+def _over_taps(whole_BSE: Tensor, weight_WE: Tensor, bias_E: Tensor | None) -> Tensor:
+    first_E, *rest = weight_WE
+    T = whole_BSE.shape[1] - len(rest)
+    y_BTE = whole_BSE[:, :T] * first_E
+    for w, tap_E in enumerate(rest, 1):
+        y_BTE.addcmul_(whole_BSE[:, w : w + T], tap_E)
+    return y_BTE if bias_E is None else y_BTE.add_(bias_E)
+
+
+def _taps(
+    x_BTE: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
+) -> tuple[Tensor, Tensor]:
+    whole_BSE, tail_BWE = _with_tail(x_BTE, tail_BWE)
+    run = _Taps.apply if torch.is_grad_enabled() else _over_taps
+    return run(whole_BSE, weight_E1W[:, 0].mT.contiguous(), bias_E), tail_BWE
+
+
+def _wide(x_BTE: Tensor, weight_E1W: Tensor, *rest: Tensor) -> bool:
+    return x_BTE.dtype == weight_E1W.dtype and x_BTE.dtype in (torch.float32, torch.float64)
 
 
 def _step(
@@ -65,6 +108,7 @@ short_conv = Op(
         opaque=True,
         refuses=_causal_conv1d.conv_refuses,
     ),
+    Kernel("taps", _taps, why_not=on("cpu"), suits=_wide),
     Kernel("conv1d", _conv1d),
     Kernel("plain", _plain),
 )
