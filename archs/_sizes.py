@@ -47,7 +47,7 @@ NAMED = {
 
 
 # two layers each, for laws over size: named by d_model, as so few parameters match less closely
-GRID = {f"d{d}": Size(d, 2, max(2, d // 16), 256) for d in (8, 12, 16, 24, 32, 48, 64, 96, 128)}
+GRID = {f"d{d}": Size(d, 2, max(2, d // 16), 256) for d in (8, 12, 16, 20, 24, 32, 48, 64, 96, 128)}
 
 
 def non_embedding_params(config: Config, block: type[Block]) -> int:

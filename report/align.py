@@ -163,7 +163,7 @@ def in_gold(record: Record, proxy: float) -> float:
 
 
 def averaged(ways: Sequence[Sequence[Place]]) -> list[Place]:
-    """Over seeds, place by place."""
+    """Over seeds, place by place; of those that all have."""
     return [
         Place(
             at=places[0].at,
@@ -171,8 +171,14 @@ def averaged(ways: Sequence[Sequence[Place]]) -> list[Place]:
             proxy=fmean(p.proxy for p in places),
             gold=fmean(p.gold for p in places),
         )
-        for places in zip(*ways, strict=True)
+        for places in zip(*in_common(ways), strict=True)
     ]
+
+
+def in_common(ways: Sequence[Sequence[Place]]) -> list[list[Place]]:
+    """Of each way, in order, the places that all ways have."""
+    ats = set.intersection(*({place.at for place in places} for places in ways))
+    return [[place for place in places if place.at in ats] for places in ways]
 
 
 def _told(values: Iterable[float | None], digits: int = 3) -> str:

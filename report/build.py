@@ -26,7 +26,7 @@ from report.sentences import sentences
 from report.sources import Source, sources
 from report.studies import Study
 from report.summary import PanelCosts, by_length, markdown, of_tasks, panel_costs, summary
-from report.table import COLUMNS, of_metric, tidy
+from report.table import COLUMNS, SHARED, of_metric, tidy
 from results import Record
 
 NEEDS = {
@@ -172,7 +172,7 @@ def _section(evidence: Evidence, key: Key, shared: Whole, usual_s: float) -> Sec
         contradictions=list(contradictions(records)),
         disturbances=health.disturbances(records, usual_s),
         rows=len(rows),
-        csv=inert.rows(rows[COLUMNS]),
+        csv=inert.rows(rows[COLUMNS], alike=len(SHARED)),
     )
 
 

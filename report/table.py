@@ -43,12 +43,17 @@ def _measured(
     metric: Metric, records: list[Record], failed: Sequence[str]
 ) -> tuple[Any, ...] | None:
     """The mean over seeds, and how far it reaches: over the seeds and their timed steps."""
-    values = [value for record in records if (value := metric.of(record)) is not None]
-    remarks = [remark for record in records if (remark := metric.remark(record)) is not None]
+    values, ends, remarks = list[float](), list[float](), list[str]()
+    for record in records:
+        if (value := metric.of(record)) is not None:
+            values.append(value)
+        if (remark := metric.remark(record)) is not None:
+            remarks.append(remark)
+        ends += metric.spread(record) or ()
     if not values:
         why = [*failed, *remarks]
         return (0, metric.name, metric.unit, None, None, None, why[0]) if why else None
-    ends = [end for record in records for end in metric.spread(record) or ()] + values
+    ends += values
     status = remarks[0] if remarks else "ok"
     return len(values), metric.name, metric.unit, fmean(values), min(ends), max(ends), status
 

@@ -1,12 +1,14 @@
 """What is observed when a model is taught to follow instructions, then to be liked: parts of a
 Record of phase align, in the order of the steps."""
 
+import typing
 from typing import Literal
 
 from results.data import Data
 
 # pretrained; pretrained for as long again as fine-tuning takes; fine-tuned on instructions
 Taught = Literal["pretrained", "pretrained on", "fine-tuned"]
+TAUGHT: tuple[Taught, ...] = typing.get_args(Taught)
 Method = Literal["dpo", "rloo"]
 Work = Literal["generate", "update"]
 

@@ -37,7 +37,7 @@ RANGES = {
     **dict.fromkeys(("step_s", "sentinel_s", "samples_s", "encode_s", "decode_s"), TIMED),
     **dict.fromkeys(("seq_len", "batch", "ranks", "size", "context", "windows"), SOME),
     **dict.fromkeys(("params", "load", "text_bytes", "coded_bytes", "whole_bytes"), SOME),
-    **dict.fromkeys(("lanes", "edges", "kept"), SOME),
+    **dict.fromkeys(("lanes", "edges", "kept", "prompts", "answer_tokens"), SOME),
     **dict.fromkeys(("length", "gaps", "sections", "fitted", "asked"), SOME),
     "masked": Range(1e-9, 1),
     "seed": Range(-MOST, MOST),

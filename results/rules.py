@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from results.alignment import TAUGHT
 from results.schema import Case, Codec, Evaluation, Record, Remembrance, Tally
 
 
@@ -32,6 +33,8 @@ def _all(record: Record) -> Iterator[str]:
     for probe in record.linear_probes:
         if probe.right > probe.asked:
             yield "linear_probes: more are right than were asked"
+    if record.case.phase == "align" and record.status == "ok":
+        yield from _alignment(record)
     yield from _codecs(record.codecs)
     if record.coding is not None and not record.codecs:
         yield "codecs: there are none beside coding"
@@ -82,6 +85,34 @@ def _remembrance(told: Remembrance) -> Iterator[str]:
     yield from _rising("kept", told.kept)
     if not told.kept:
         yield "kept: it is empty"
+
+
+def _alignment(record: Record) -> Iterator[str]:
+    if sorted(lesson.taught for lesson in record.lessons) != sorted(TAUGHT):
+        yield "lessons: they are not one of each"
+    if not all(lesson.train_nats for lesson in record.lessons):
+        yield "lessons: one has no train_nats"
+    told = [each.answered for each in record.lessons]
+    told += [each.answered for each in record.optimised]
+    answers = {len(answered.gold) for answered in told}
+    if len(answers) > 1:
+        yield "answered: gold is of more answers here than there"
+    if any((answered.exact is None) == any(answers) for answered in told):
+        yield "answered: exact and gold belong together"
+    for choice in record.best_of:
+        if not choice.proxy or len(choice.gold) not in (0, len(choice.proxy)):
+            yield "best_of: proxy and gold are not of one length"
+    for one in record.optimised:
+        if not one.reached or not all(place.answers for place in one.reached):
+            yield "optimised: nothing was reached"
+        if any((place.gold is None) == any(answers) for place in one.reached):
+            yield "optimised: gold is known of some answers only"
+        if not all(spent.step_s for spent in one.spent):
+            yield "optimised: a step was not timed"
+    chosen = [(choice.pairs, choice.noise, choice.n) for choice in record.best_of]
+    aims = [(one.method, one.beta) for one in record.optimised]
+    if len(set(chosen)) < len(chosen) or len(set(aims)) < len(aims):
+        yield "best_of or optimised: one is there twice"
 
 
 def _codecs(codecs: Iterable[Codec]) -> Iterator[str]:

@@ -276,6 +276,15 @@ def test_one_seed_and_two_make_no_claim_about_training():
         assert found(name, few).judgement.verdict == "not decided"
 
 
+@pytest.mark.parametrize(("most", "verdict"), [(64, "supported"), (2, "not decided")])
+def test_seeds_are_compared_where_all_of_them_chose_among_as_many(most, verdict):
+    first, *others = aligned("elman", peak=2)
+    fewer = replace(first, best_of=tuple(one for one in first.best_of if one.n <= most))
+    finding = found("too much is lost", [fewer, *others])
+    assert finding.judgement.verdict == verdict
+    assert any(f"best of {most}," in told for told in finding.judgement.measured) == (most > 2)
+
+
 def test_a_verdict_carries_its_tier_and_its_records():
     finding = found("recurrent state", PLANTED["recurrent state"]["supported"])
     assert finding.tier == "CPU, size tiny"

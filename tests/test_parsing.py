@@ -11,6 +11,7 @@ import results
 from results.bounds import LONGEST_NAME, Misfit
 from results.loading import LARGEST_BYTES
 from results.parsing import parse
+from tests.align_records import aligned
 from tests.report_records import machine, quality
 from tests.test_results import RECORD
 
@@ -88,6 +89,39 @@ def test_what_is_no_record_gets_one_short_sentence(bad, why):
     with pytest.raises(Misfit, match=why) as told:
         parse(bad)
     assert len(str(told.value)) < 500 and str(told.value).isprintable()
+
+
+def of_alignment(change):
+    """An alignment's Record, with a part of it changed."""
+    raw = json.loads(msgspec.json.encode(aligned("attentive", seeds=1)[0]))
+    change(raw)
+    return json.dumps(raw).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda raw: raw["lessons"].pop(), "lessons: they are not one of each"),
+        (lambda raw: raw["lessons"].append(raw["lessons"][0]), "they are not one of each"),
+        (lambda raw: raw["lessons"][0].update(train_nats=[]), "one has no train_nats"),
+        (lambda raw: raw["lessons"][0]["answered"]["gold"].pop(), "gold is of more answers"),
+        (lambda raw: raw["lessons"][0]["answered"].update(exact=None), "belong together"),
+        (lambda raw: raw["lessons"][0]["answered"].update(prompts=0), "prompts: 0 is not from"),
+        (lambda raw: raw["best_of"][0]["gold"].pop(), "best_of: proxy and gold are not of one"),
+        (lambda raw: raw["best_of"][0].update(gold=[], proxy=[]), "are not of one length"),
+        (lambda raw: raw["best_of"].append(raw["best_of"][0]), "one is there twice"),
+        (lambda raw: raw["optimised"].append(raw["optimised"][0]), "one is there twice"),
+        (lambda raw: raw["optimised"][0].update(reached=[]), "nothing was reached"),
+        (lambda raw: raw["optimised"][0]["reached"][0].update(answers=0), "nothing was reached"),
+        (lambda raw: raw["optimised"][0]["reached"][0].update(gold=None), "of some answers only"),
+        (lambda raw: raw["optimised"][0]["spent"][0].update(step_s=[]), "was not timed"),
+    ],
+    ids=range(14),
+)
+def test_an_alignment_that_does_not_fit_together_gets_one_short_sentence(change, why):
+    assert parse(of_alignment(lambda raw: None)).lessons
+    with pytest.raises(Misfit, match=why):
+        parse(of_alignment(change))
 
 
 FIELDS = [(name,) for name in RAW] + [("case", name) for name in RAW["case"]]

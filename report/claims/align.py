@@ -20,6 +20,7 @@ from report.statistics import Estimate, difference
 
 LIFTS, NO_LIFT = Range(low=1.5), Range(high=1.2)  # times as many right answers
 PAIRS = 2048  # of the reward models that are compared
+PLACES = 3  # numbers of answers: one, some, and the most
 GAINS, LOSES = Range(low=0.0), Range(high=0.0)
 
 
@@ -107,8 +108,9 @@ def too_much_is_lost(evidence: Evidence) -> Judgement:
     course = _by_rule(evidence)
     judged = []
     for arch, runs in _enough(course).items():
-        ways = {seed: align.best_of(record, PAIRS) for seed, record in runs.items()}
-        if not all(ways.values()):
+        all_places = [align.best_of(record, PAIRS) for record in runs.values()]
+        ways = dict(zip(runs, align.in_common(all_places), strict=True))
+        if min(map(len, ways.values())) < PLACES:
             continue
         at, rise, fall = _rise_and_fall(ways)
         proxies = [places[-1].proxy - max(p.proxy for p in places[:-1]) for places in ways.values()]
