@@ -9,6 +9,7 @@ import errno
 import faulthandler
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +40,7 @@ def ceilings(job: Job) -> Job:
 def measure(job: Job) -> Job:
     """Measure and save, or visit once more a cell that has a Record. Says where the time went."""
     case, env, root = Case(**job["case"]), Environment(**job["env"]), Path(job["root"])
-    path, ledger = record_path(case, env.label, root), Ledger()
+    path, ledger, began_s = record_path(case, env.label, root), Ledger(), time.perf_counter()
     try:
         if job["again"]:
             record = harness.revisit(results.read(path), env, job["limit_s"], ledger)
@@ -58,8 +59,10 @@ def measure(job: Job) -> Job:
         if error.errno not in NO_ROOM:
             raise
         return {"unsaved": f"{error.strerror}: {path}"}  # as far as its training is
+    known_s = sum(ledger.spent_s.values())
+    ledger.add({"building": time.perf_counter() - began_s - known_s})  # models, and what they take
     try:
-        record.save(root)
+        ledger.run("saving", lambda: record.save(root))
     except OSError as error:
         if error.errno == errno.EMFILE:  # a trouble of this process, which another one has not
             raise

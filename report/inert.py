@@ -2,7 +2,6 @@
 
 import csv
 import re
-from collections.abc import Iterable
 from io import StringIO
 from typing import Any
 
@@ -42,7 +41,6 @@ def rows(table: pd.DataFrame, alike: int = 0) -> str:
     Rows that follow each other mostly have the first `alike` columns in common, so that those are
     written once and repeated, which changes nothing but how long it takes.
     """
-    # as pandas writes it, but without its detours, which would take longest of all
     own = _lines(table.iloc[:, alike:])
     if not alike:
         return "".join(f"{line}\n" for line in own)
@@ -58,29 +56,31 @@ def rows(table: pd.DataFrame, alike: int = 0) -> str:
 
 
 def _lines(table: pd.DataFrame) -> list[str]:
+    # as pandas writes it, but without its detours, which would take longest of all
     columns = [_cells(table.iloc[:, i]) for i in range(len(table.columns))]
-    return _written(zip(*columns, strict=True)).split("\n")[:-1]  # no cell has one
+    lines = map(",".join, zip(*columns, strict=True))
+    return [line or '""' for line in lines]  # an only cell that is empty
 
 
-def _cells(column: "pd.Series[Any]") -> list[Any]:
+def _cells(column: "pd.Series[Any]") -> list[str]:
     values = column.tolist()
-    texts = {value: cell(value) for value in {v for v in values if type(v) is str}}
-    known = [texts[v] if type(v) is str else v for v in values] if texts else values
+    texts = {value: _quoted(cell(value)) for value in {v for v in values if type(v) is str}}
+    known = [texts[v] if type(v) is str else str(v) for v in values]
     if not (gaps := column.isna()).any():
         return known
-    return ["" if gap else value for gap, value in zip(gaps.tolist(), known, strict=True)]
+    return ["" if gap else text for gap, text in zip(gaps.tolist(), known, strict=True)]
+
+
+def _quoted(text: str) -> str:
+    written = StringIO()
+    csv.writer(written, lineterminator="").writerow([text, ""])
+    return written.getvalue()[:-1]
 
 
 def head(table: pd.DataFrame) -> str:
-    return _written([[cell(str(name)) for name in table.columns]])
+    return ",".join(_quoted(cell(str(name))) for name in table.columns) + "\n"
 
 
 def csv_of(table: pd.DataFrame) -> str:
     """The table with its head, without its index."""
     return head(table) + rows(table)
-
-
-def _written(lines: Iterable[Iterable[Any]]) -> str:
-    written = StringIO()
-    csv.writer(written, lineterminator="\n").writerows(lines)
-    return written.getvalue()

@@ -154,6 +154,8 @@ def test_a_crash_is_the_record_of_its_case_only(tmp_path, text, capsys):
 
         record, spent_s = worker.measure(quality(), ENV, root, sources=text, limit_s=60.0)
         assert record.status == "ok" and 0 < spent_s["training"] <= record.took_s
+        assert spent_s["building"] > 0 and spent_s["saving"] > 0
+        assert spent_s["training"] + spent_s["building"] >= record.took_s
         assert results.load(root=root).records == [record]
 
         with pytest.raises(KernelRefused, match="none of its ops has a kernel 'sdpa'"):
