@@ -43,7 +43,9 @@ def _measured(
     metric: Metric, records: list[Record], failed: Sequence[str]
 ) -> tuple[Any, ...] | None:
     """The mean over seeds, and how far it reaches: over the seeds and their timed steps."""
-    values, ends, remarks = list[float](), list[float](), list[str]()
+    values: list[float] = []
+    ends: list[float] = []
+    remarks: list[str] = []
     for record in records:
         if (value := metric.of(record)) is not None:
             values.append(value)
