@@ -143,6 +143,7 @@
   const dark = () => !paper && media("(prefers-color-scheme: dark)").matches;
   const colour = (arch) => data.archs[arch][dark() ? "dark" : "light"];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const FONT = "system-ui, sans-serif";
   const ink = (name) => (paper ? { ink: "#000", soft: "#444", line: "#ddd", paper: "#fff", band: "rgb(0 114 178 / .14)" }[name] : css(name));
   const inert = (text) => String(text).replace(/[&<>]/g, (letter) => `&#${letter.charCodeAt(0)};`);
   const MARGIN = { l: 80, r: 14, t: 26, b: 56 };
@@ -178,7 +179,7 @@
     const plot = $(".canvas", section), [width, height] = size(section), coarse = media("(pointer: coarse)").matches;
     layout = {
       width: width + MARGIN.l + MARGIN.r, height: height + MARGIN.t + MARGIN.b, margin: MARGIN, paper_bgcolor: ink("paper"), plot_bgcolor: ink("paper"), showlegend: false, hovermode: "closest",
-      font: { color: ink("ink"), family: "system-ui, sans-serif", size: 13 }, dragmode: coarse ? false : "zoom",
+      font: { color: ink("ink"), family: FONT, size: 13 }, dragmode: coarse ? false : "zoom",
       hoverlabel: { bgcolor: ink("paper"), bordercolor: ink("soft"), font: { color: ink("ink"), size: 12 }, align: "left" }, ...layout,
     };
     Plotly.react(plot, traces, layout, { displayModeBar: false, responsive: false });
@@ -218,6 +219,11 @@
     array: rows.map((row) => Math.max(0, row.high - row.value)), arrayminus: rows.map((row) => Math.max(0, row.value - row.low)),
   });
 
+  const ruler = make("canvas").getContext("2d");
+  const wide = (text, bold) => {
+    ruler.font = `${bold ? "bold " : ""}13px ${FONT}`;
+    return ruler.measureText(text).width;
+  };
   // the greatest share of names that hide nothing; the rest are in the legend
   function labelled(points, x, y, width, height) {
     const at = (ax, value, span) => ((ax.type === "log" ? Math.log10(value) : value) - ax.range[0]) / (ax.range[1] - ax.range[0]) * span;
@@ -230,7 +236,7 @@
     }
     const hit = ([a, b, c, d]) => a < 0 || c > width || b < 0 || d > height || taken.some(([e, f, g, h]) => a < g && c > e && b < h && d > f);
     return points.flatMap((point, i) => {
-      const half = point.arch.length * 3.9 + 2, { px, py } = dots[i];
+      const half = wide(point.arch, point.ahead) / 2 + 2, { px, py } = dots[i];
       const shifts = !point.cost ? [0, -8, 8, -15, 15].map((dy) => [half + 8, dy]) : [[0, -17], [0, 17], [half + 10, 0], [-half - 10, 0], [half + 5, -17], [-half - 5, -17], [half + 5, 17], [-half - 5, 17], [0, -30], [0, 30]];
       const box = ([dx, dy]) => [px + dx - half, py + dy - 8, px + dx + half, py + dy + 8];
       const free = shifts.find((shift) => !hit(box(shift)));

@@ -119,7 +119,7 @@ def _infill(label: str, records: list[Record], looks: Looks, suffix: str) -> Stu
     drawing = plot_infill.draw(found, looks, f"infill{suffix}", label)
     told = [("What each was trained on, and what it understood", infill.table(found))]
     return Study(
-        title=f"Filling in against going on on {label}",
+        title=f"Filling in against going on: {label}",
         lead=INFILL,
         drawings=[drawing] if drawing else [],
         tables=told if found else [],
