@@ -304,6 +304,7 @@ def cases(options: Any, device: str, corpus_name: str, elsewhere: bool = False) 
     asked = [case for case in asked if as_it_is.can_be(case)]
     if options.ranks:
         asked = [ranks.spread(case, options) for case in asked]
+    asked = list(dict.fromkeys(asked))  # asks that differ in what options set are one
     random.Random(ORDER_SEED).shuffle(asked)
 
     def place(case: Case) -> tuple[int, int]:

@@ -113,6 +113,9 @@ def test_the_cpu_tier_asks_for_sizes_on_each_budget():
         assert case.tokens // (case.batch * case.seq_len) >= 100
     assert len(grids) == 5 and all(len(sizes) >= 4 for sizes in grids.values())
     assert "scaling" not in {case.phase for case in sweep.cases(Options(tier="cpu"), "cpu", "sotu")}
+    one_budget = sweep.cases(Options(phase=["scaling"], flops=3e11), "cpu", "sotu")
+    assert {case.flops for case in one_budget} == {3 * 10**11}
+    assert len(set(one_budget)) == len(one_budget)
     assert tiers.load("gpu")
 
 
