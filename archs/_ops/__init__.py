@@ -137,3 +137,8 @@ def on(*device_types: str) -> Callable[[torch.device], str | None]:
         return f"it runs on {' and '.join(device_types)}, not on {device.type}"
 
     return why_not
+
+
+def wide(x: torch.Tensor, weight: torch.Tensor, *rest: Any) -> bool:
+    """A `suits` for kernels that add up in their inputs' own precision, and convert nothing."""
+    return x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)

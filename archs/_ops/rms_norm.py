@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op, on
+from archs._ops import Kernel, Op, on, wide
 
 
 def _scale(x: Tensor, eps: float) -> Tensor:
@@ -52,14 +52,10 @@ def _plain(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     return (wide / (wide.square().mean(-1, keepdim=True) + eps).sqrt() * weight_D).to(x.dtype)
 
 
-def _wide(x: Tensor, weight_D: Tensor, eps: float) -> bool:
-    return x.dtype == weight_D.dtype and x.dtype in (torch.float32, torch.float64)
-
-
 # (x, weight_D, eps) → x's shape; the square's mean is taken in float32 or wider
 rms_norm = Op(
     "rms_norm",
-    Kernel("stored", _stored, why_not=on("cpu"), suits=_wide),
+    Kernel("stored", _stored, why_not=on("cpu"), suits=wide),
     Kernel("torch", _torch),
     Kernel("plain", _plain),
 )

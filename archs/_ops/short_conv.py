@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archs._ops import Kernel, Op, _causal_conv1d, on
+from archs._ops import Kernel, Op, _causal_conv1d, on, wide
 
 
 def _with_tail(x_BTE: Tensor, tail_BWE: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,10 +62,6 @@ def _taps(
     return run(whole_BSE, weight_E1W[:, 0].mT.contiguous(), bias_E), tail_BWE
 
 
-def _wide(x_BTE: Tensor, weight_E1W: Tensor, *rest: Tensor) -> bool:
-    return x_BTE.dtype == weight_E1W.dtype and x_BTE.dtype in (torch.float32, torch.float64)
-
-
 def _step(
     x_B1E: Tensor, weight_E1W: Tensor, bias_E: Tensor | None, tail_BWE: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -108,7 +104,7 @@ short_conv = Op(
         opaque=True,
         refuses=_causal_conv1d.conv_refuses,
     ),
-    Kernel("taps", _taps, why_not=on("cpu"), suits=_wide),
+    Kernel("taps", _taps, why_not=on("cpu"), suits=wide),
     Kernel("conv1d", _conv1d),
     Kernel("plain", _plain),
 )
